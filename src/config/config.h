@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration as the engine reads it: typed fields, one for every key that is honoured. The schema table
+ * (schema.c) maps LMCache's keys to these fields; nothing else writes them.
+ */
+#ifndef KVF_CONFIG_CONFIG_H
+#define KVF_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kvferry/kvf_config.h"
+
+enum kvf_policy { KVF_POLICY_LRU = 0, KVF_POLICY_LFU, KVF_POLICY_FIFO, KVF_POLICY_MRU };
+
+/* Values live as long as their kvf_config. Strings are never NULL: "" is unset. */
+struct kvf_settings {
+	/* pool and chunks */
+	uint32_t chunk_size;		/* tokens */
+	bool local_cpu;			/* false: the pool is staging only */
+	uint64_t max_local_cpu_bytes;	/* per rank, > 0 */
+	uint64_t reserve_local_cpu_bytes; /* to be kept free on the host */
+	bool local_cpu_use_hugepages;	/* hugetlb instead of transparent huge pages */
+	uint32_t pool_slots;		/* kvf_pool_slots: exact number of slots, 0 = from max_local_cpu_bytes */
+	bool pool_before_open;		/* kvf_pool_before_open: populate and lock everything inside open */
+	uint32_t numa_mode;		/* 0 none, 1 auto, 2 manual */
+	enum kvf_policy cache_policy;
+	bool save_unfull_chunk;
+	bool save_decode_cache;
+	bool use_layerwise;
+	uint32_t min_retrieve_tokens;
+	uint64_t blocking_timeout_ns;	/* default deadline of an operation */
+	uint64_t pin_timeout_ns;	/* longest lease */
+	uint32_t scrub;			/* kvf_scrub: 0 off, 1 idle, 2 always */
+
+	/* keys */
+	const char *pre_caching_hash_algorithm;
+	const char *python_hash_seed;	/* PYTHONHASHSEED, "" = unset */
+
+	/* disk */
+	const char *local_disk;		/* comma-separated directories */
+	uint64_t max_local_disk_bytes;	/* per rank */
+	uint32_t aio;			/* kvf_aio: 0 auto, 1 io_uring, 2 libaio, 3 sync */
+	uint32_t disk_admission;	/* kvf_disk_admission: 0 all, 1 second_touch */
+	uint32_t disk_durable;		/* kvf_durable: 0 none, 1 interval, 2 each */
+	uint32_t disk_foreign;		/* kvf_disk_foreign: 0 reclaim, 1 keep */
+	uint64_t disk_min_free_bytes;	/* kvf_disk_min_free */
+
+	/* remote */
+	const char *remote_url;
+	const char *remote_serde;
+	uint32_t remote_verify;		/* kvf_remote_verify: 0 auto, 1 require, 2 off */
+
+	/* device */
+	uint32_t device;		/* kvf_device: 0 auto, 1 cuda, 2 host */
+	uint32_t completion;		/* kvf_completion: 0 event, 1 word */
+	uint32_t copy;			/* kvf_copy: 0 auto, 1 memcpy, 2 batch, 3 kernel */
+
+	/* operations */
+	uint32_t log_level;		/* 0 error, 1 warning, 2 info, 3 debug */
+	uint32_t max_ops;		/* kvf_max_ops: operations in flight at once */
+	const char *lmcache_instance_id;
+};
+
+const struct kvf_settings *kvf_config_settings(const struct kvf_config *config);
+
+/* Text of an extra_config key that is not a field above, or NULL. */
+const char *kvf_config_extra(const struct kvf_config *config, const char *key);
+
+#endif
