@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index: chunk key -> entry, for every chunk that is in RAM or on its way there. One open-addressing table of
+ * (fingerprint, entry number); entries are one cache line each in one array that never moves, and name each other by number.
+ *
+ * An entry is created with a slot-less state and lives until kvf_index_remove(); a removed ("doomed") entry that is still
+ * pinned leaves the table at once and the array when its last pin goes: that is the engine's business (engine/hold.c).
+ */
+#ifndef KVF_CACHE_INDEX_H
+#define KVF_CACHE_INDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/mem.h"
+
+enum kvf_entry_state {
+	KVF_ENTRY_FREE = 0,
+	KVF_ENTRY_FILLING = 1,	/* a transfer (store copy or tier get) fills its slot */
+	KVF_ENTRY_RESIDENT = 2,
+	KVF_ENTRY_DOOMED = 3	/* removed while in use: not in the table any more */
+};
+
+enum kvf_entry_flags {
+	KVF_ENTRY_PREFETCHED = 1u << 0, /* came by prefetch and was not used yet */
+	KVF_ENTRY_PARTIAL = 1u << 1,	/* fewer tokens than chunk_size */
+	KVF_ENTRY_PARKED = 1u << 2,	/* evict.c: at the eviction end, but not evictable now */
+	KVF_ENTRY_LISTED = 1u << 3,	/* evict.c: on one of its lists */
+	KVF_ENTRY_CHECKED = 1u << 4	/* bytes verified since they came from below */
+};
+
+struct kvf_entry {
+	uint8_t key[16];	/* first half of the chunk key; the slot's header has it all */
+	uint32_t parent;	/* entry of the parent chunk, KVF_NIL if it is not here */
+	uint32_t slot;		/* KVF_NIL until it has one */
+	uint32_t generation;	/* changes each time the entry is freed: (number, generation) never repeats */
+	uint32_t tenant;
+	uint32_t policy_prev;	/* eviction policy's links */
+	uint32_t policy_next;
+	uint32_t policy_aux;
+	uint32_t n_tokens;
+	uint32_t depth;		/* chunk number in its sequence */
+	uint32_t xfer;		/* transfer that fills it, else KVF_NIL */
+	uint16_t pins;		/* I/O in flight and jobs at work */
+	uint16_t leases;
+	uint16_t kids;		/* entries whose parent this is */
+	uint8_t state;		/* enum kvf_entry_state */
+	uint8_t flags;		/* enum kvf_entry_flags */
+	uint8_t tiers_have;	/* bit i: tier i is known to hold it */
+	uint8_t tiers_want;	/* bit i: a spill to tier i is queued or in flight */
+	uint8_t reserved[2];
+};
+
+struct kvf_index_cell {
+	uint32_t fingerprint; /* 0 = empty */
+	uint32_t entry;
+};
+
+struct kvf_index {
+	struct kvf_mem *mem;
+	struct kvf_entry *entry; /* array of cap entries: one reservation of address space, touched as used */
+	uint32_t cap;		 /* entries possible */
+	uint32_t used;		 /* entries ever touched */
+	uint32_t n;		 /* entries in the table */
+	uint32_t live;		 /* entries not free (doomed ones included) */
+	uint32_t free_head;
+	struct kvf_index_cell *cell, *old_cell; /* old_cell: being moved, a few cells at each insert */
+	uint32_t mask, old_mask, old_next;
+	uint64_t epoch; /* counts removals: a prefix seen resident at epoch e still is while the epoch is e */
+};
+
+/* Up to `cap` entries (grows later by kvf_index_reserve). KVF_OK, KVF_ENOMEM. */
+int kvf_index_init(struct kvf_index *index, struct kvf_mem *mem, uint32_t cap);
+void kvf_index_fini(struct kvf_index *index);
+/* More entries possible. KVF_OK, KVF_ENOMEM. */
+int kvf_index_reserve(struct kvf_index *index, uint32_t cap);
+
+/* Entry number of a key, KVF_NIL if absent. key: at least 16 bytes. */
+uint32_t kvf_index_find(const struct kvf_index *index, const uint8_t *key);
+/* Longest run of RESIDENT entries among n consecutive 32-byte keys, starting at keys[0]; entry numbers go to out if it is
+ * not NULL. Prefetches ahead, since every probe is a cache miss. */
+uint32_t kvf_index_resident_prefix(const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out);
+/* New entry: state FILLING, no slot, links NIL, pins 0; linked to its parent (KVF_NIL: none), whose kids grow. The key must
+ * be absent. KVF_NIL: full. */
+uint32_t kvf_index_insert(struct kvf_index *index, const uint8_t *key, uint32_t parent);
+/* Takes the entry out of the table (state DOOMED, parent unlinked, kids' parent links cut lazily, epoch moves). */
+void kvf_index_remove(struct kvf_index *index, uint32_t entry);
+/* Frees a DOOMED entry for reuse. */
+void kvf_index_free(struct kvf_index *index, uint32_t entry);
+/* Would-be parent links of entries whose parent was freed are stale; this returns the live parent or KVF_NIL. */
+uint32_t kvf_index_parent(const struct kvf_index *index, uint32_t entry);
+
+static inline struct kvf_entry *kvf_index_entry(const struct kvf_index *index, uint32_t entry)
+{
+	return &index->entry[entry];
+}
+
+int kvf_index_verify(const struct kvf_index *index, const char **why);
+
+_Static_assert(sizeof(struct kvf_entry) <= 72, "an entry is about one cache line");
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The header page of a slot: what a chunk carries with it wherever it goes. In RAM it is a plain struct; kvf_record_seal()
+ * makes it the little-endian form of docs/disk-format.md just before the slot leaves RAM, kvf_record_check() judges one
+ * that came back. The first KVF_RECORD_BYTES of the page are used, the rest is zero.
+ */
+#ifndef KVF_CACHE_RECORD_H
+#define KVF_CACHE_RECORD_H
+
+#include "kvferry/kvf_tier.h"
+
+#define KVF_RECORD_BYTES 256
+#define KVF_RECORD_VERSION 1
+
+struct kvf_record {
+	uint8_t key[KVF_KEY_BYTES];
+	uint8_t parent[KVF_KEY_BYTES];
+	uint8_t wire[KVF_KEY_BYTES]; /* LMCache's hash, wire_len bytes */
+	uint8_t fingerprint[KVF_KEY_BYTES]; /* of the identity: who may read it */
+	uint32_t wire_len;
+	uint32_t n_tokens;
+	uint32_t payload_bytes;
+	uint32_t depth;	     /* chunk number in its sequence */
+	uint64_t generation; /* of the slot on disk: the tier's */
+	uint64_t checksum;   /* XXH3-64 of the payload */
+};
+
+/* Writes the on-disk form into the 4 KiB page at `page`, header checksum last. */
+void kvf_record_seal(void *page, const struct kvf_record *rec);
+/* Reads the page. KVF_OK; KVF_ENOENT: no record there (wrong magic); KVF_ENOTSUP: another version; KVF_ECORRUPT: the
+ * header checksum or a field is impossible (payload longer than room). */
+int kvf_record_check(const void *page, uint32_t payload_room, struct kvf_record *rec);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sequences: the token stream of one request as chunk keys, plus the tokens of the last, still open chunk. No tokens of
+ * full chunks are kept. The guard checks of the public calls live in src/api; these functions assume a valid caller.
+ */
+#ifndef KVF_TOKEN_SEQ_H
+#define KVF_TOKEN_SEQ_H
+
+#include "base/list.h"
+#include "token/keys.h"
+
+/* What sequences of one engine share. */
+struct kvf_seq_env {
+	struct kvf_mem *mem;
+	uint32_t chunk_size;
+	uint8_t fingerprint[KVF_KEY_BYTES];
+	struct kvf_list all; /* every open sequence */
+	uint32_t n_open;
+	char *detail;	     /* text of the last refusal; detail_size bytes */
+	size_t detail_size;
+	void *engine;
+};
+
+struct kvf_seq {
+	struct kvf_list link; /* in env->all */
+	struct kvf_seq_env *env;
+	struct kvf_keyvec *keys;
+	uint64_t n_tokens;
+	uint32_t n_chunks; /* full ones = keys in use */
+	uint32_t tenant;   /* hash of the salt for counters; 0 = no salt */
+	uint8_t root[KVF_KEY_BYTES];
+	uint32_t *tail; /* tokens of the open chunk: n_tokens % chunk_size of them */
+	uint32_t *last; /* tokens of the last full chunk, so that truncate may cut into it; NULL if unknown */
+	struct kvf_extra *extras; /* in order of first; those that can still touch a chunk not yet full, or that
+				     truncate may bring back */
+	size_t n_extras, cap_extras;
+	bool keys_only; /* kvf_seq_append_keys was used */
+	char request_id[64];
+	char salt[132];
+	char *tags;	/* LMCache form "@name%value..." for wire names, NUL-terminated; NULL: none */
+	/* The engine's memo for kvf_seq_resident and lookup: the first `resident` chunks were in RAM at index epoch `epoch`. */
+	uint64_t epoch;
+	uint32_t resident;
+	/* Tail key, computed on demand: valid while tail_n == n_tokens % chunk_size > 0. */
+	uint32_t tail_n;
+	uint8_t tail_key[KVF_KEY_BYTES];
+};
+
+/* All return KVF_OK or what kvferry.h says; on a refusal env->detail has the text. */
+int kvf_seq_new(struct kvf_seq_env *env, const struct kvf_seq_params *params, struct kvf_seq **out);
+int kvf_seq_dup(const struct kvf_seq *seq, struct kvf_seq **out);
+void kvf_seq_free(struct kvf_seq *seq);
+int kvf_seq_add(struct kvf_seq *seq, const uint32_t *tokens, size_t n);
+int kvf_seq_add_extra(struct kvf_seq *seq, size_t first, size_t n, const uint8_t id[16]);
+int kvf_seq_add_keys(struct kvf_seq *seq, const uint8_t (*keys)[KVF_KEY_BYTES], size_t n);
+int kvf_seq_cut(struct kvf_seq *seq, size_t n_tokens);
+/* Key of the open chunk as a partial chunk. Only when n_tokens % chunk_size > 0. */
+const uint8_t *kvf_seq_tail_key(struct kvf_seq *seq);
+
+#endif
