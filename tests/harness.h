@@ -22,7 +22,7 @@
 
 #include <CUnit/CUnit.h>
 
-#include "src/base/compiler.h"
+#include "base/compiler.h"
 
 struct kvf_test {
 	const char *name;
