@@ -37,7 +37,6 @@ m4_foreach_w([flag], [
   -Wall
   -Wextra
   -Walloca
-  -Wbad-function-cast
   -Wcast-align=strict
   -Wcast-align
   -Wcast-qual

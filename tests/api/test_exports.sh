@@ -12,9 +12,15 @@ trap 'rm -rf "$dir"' EXIT
 # Sanitizers and coverage export helpers of their own.
 nm -D --defined-only "$lib" | awk '$2 != "A" { print $3 }' | sed 's/@.*//' |
 	grep -Ev '^(__asan|__ubsan|__sanitizer|__odr_asan|__gcov|__llvm|__start_|__stop_)' | sort -u >"$dir/exported"
-# A declaration may take several lines; only its name, before the first parenthesis, matters.
-cat "$KVF_SRCDIR"/include/kvferry/*.h | sed -n '/^#/d; /^KVF_API/,/[;{]/p' | tr '\n' ' ' | tr ';' '\n' |
-	sed -n 's/^[^(]*[^a-zA-Z0-9_]\(kvf_[a-z0-9_]*\) *(.*/\1/p' | sort -u >"$dir/declared"
+# The name is what stands before the first parenthesis, which may be on a later line.
+awk '/^KVF_API/ { text = ""; inside = 1 }
+	inside { text = text " " $0 }
+	inside && /[(;]/ {
+		sub(/ *[(;].*/, "", text)
+		sub(/.*[^a-zA-Z0-9_]/, "", text)
+		print text
+		inside = 0
+	}' "$KVF_SRCDIR"/include/kvferry/*.h | sort -u >"$dir/declared"
 rc=0
 if grep -v '^kvf_' "$dir/exported"; then
 	echo "FAILED: these symbols are exported but not called kvf_*"
