@@ -4,33 +4,29 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/compiler.h"
 
 enum { CHUNK_START = 1, CHUNK_END = 2, PARENT = 4, ROOT = 8 };
 enum { ROUNDS = 7 };
 
-static const uint32_t iv[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f,
-	0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+static const uint32_t iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f,
+	0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 /* Message word of each place, round by round: the paper's permutation applied 0 to 6 times. */
 static const uint8_t schedule[ROUNDS][16] = {
-	{ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 },
-	{ 2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8 },
-	{ 3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1 },
-	{ 10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6 },
-	{ 12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4 },
-	{ 9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7 },
-	{ 11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13 },
+	{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+	{2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8},
+	{3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1},
+	{10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6},
+	{12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4},
+	{9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7},
+	{11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13},
 };
 
 static inline uint32_t rotr(uint32_t x, unsigned n)
 {
 	return (x >> n) | (x << (32 - n));
-}
-
-static inline uint32_t load_le32(const uint8_t *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 #define MIX(a, b, c, d, x, y)                                                                      \
@@ -84,7 +80,7 @@ static void compress_block(const uint32_t cv[8], const uint8_t block[KVF_BLAKE3_
 	uint32_t m[16];
 
 	for (unsigned i = 0; i < 16; i++)
-		m[i] = load_le32(block + 4 * i);
+		m[i] = kvf_load_le32(block + 4 * i);
 	compress(cv, m, counter, len, flags, out);
 }
 
@@ -100,7 +96,7 @@ static void join(const uint32_t left[8], const uint32_t right[8], uint32_t flags
 /* The block in hand is the last of its chunk. */
 static void end_chunk(const struct kvf_blake3 *b, uint32_t flags, uint32_t out[8])
 {
-	uint8_t block[KVF_BLAKE3_BLOCK] = { 0 };
+	uint8_t block[KVF_BLAKE3_BLOCK] = {0};
 	uint32_t start = b->in_chunk <= KVF_BLAKE3_BLOCK ? CHUNK_START : 0;
 
 	memcpy(block, b->block, b->in_block);
@@ -170,6 +166,6 @@ void kvf_blake3_final(const struct kvf_blake3 *b, uint8_t out[KVF_BLAKE3_SIZE])
 		depth--;
 		join(b->stack[depth], cv, depth == 0 ? ROOT : 0, cv);
 	}
-	for (unsigned i = 0; i < 32; i++)
-		out[i] = (uint8_t)(cv[i / 4] >> (8 * (i % 4)));
+	for (unsigned i = 0; i < 8; i++)
+		kvf_store_le32(out + 4 * i, cv[i]);
 }

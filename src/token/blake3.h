@@ -16,8 +16,8 @@
 #define KVF_BLAKE3_DEPTH 54 /* subtrees waiting for their sibling: 2^54 chunks are 2^64 bytes */
 
 struct kvf_blake3 {
-	uint32_t cv[8];	   /* of the current chunk so far */
-	uint64_t chunk;	   /* its index */
+	uint32_t cv[8]; /* of the current chunk so far */
+	uint64_t chunk; /* its index */
 	uint32_t in_chunk; /* bytes of it taken, those in `block` included */
 	uint32_t in_block;
 	uint32_t depth;
