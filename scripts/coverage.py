@@ -16,7 +16,7 @@ def read_gcov(build, root):
     """Returns {file: {line: (count, branches, branches taken)}}, added up over all objects."""
     files = collections.defaultdict(dict)
     for folder, _, names in os.walk(build):
-        data = [n for n in names if n.endswith(".gcda")]
+        data = [n for n in names if n.endswith(".gcno")]     # also what never ran
         if not data:
             continue
         out = subprocess.run(["gcov", "--json-format", "--stdout", "--branch-probabilities"]
