@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The header page of a slot: what a chunk carries with it wherever it goes. In RAM it is a plain struct; kvf_record_seal()
- * makes it the little-endian form of docs/disk-format.md just before the slot leaves RAM, kvf_record_check() judges one
- * that came back. The first KVF_RECORD_BYTES of the page are used, the rest is zero.
+ * The header page of a slot: what a chunk carries with it wherever it goes. In RAM it is a plain struct;
+ * kvf_record_seal() makes it the little-endian form of docs/disk-format.md just before the slot leaves RAM,
+ * kvf_record_check() judges one that came back. The first KVF_RECORD_BYTES of the page are used, the rest is zero.
  */
 #ifndef KVF_CACHE_RECORD_H
 #define KVF_CACHE_RECORD_H
@@ -25,10 +25,11 @@ struct kvf_record {
 	uint64_t checksum;   /* XXH3-64 of the payload */
 };
 
-/* Writes the on-disk form into the 4 KiB page at `page`, header checksum last. */
+/* Writes the on-disk form into the 4 KiB page at `page`, header checksum last. `rec` may lie in that page. */
 void kvf_record_seal(void *page, const struct kvf_record *rec);
 /* Reads the page. KVF_OK; KVF_ENOENT: no record there (wrong magic); KVF_ENOTSUP: another version; KVF_ECORRUPT: the
- * header checksum or a field is impossible (payload longer than room). */
+ * header checksum or a field is impossible (no tokens, no payload or a payload longer than room). `rec` may lie in the
+ * page too, it is written only with KVF_OK. */
 int kvf_record_check(const void *page, uint32_t payload_room, struct kvf_record *rec);
 
 #endif
