@@ -36,6 +36,13 @@ static inline void kvf_store_le64(void *p, uint64_t v)
 	kvf_store_le32((uint8_t *)p + 4, (uint32_t)(v >> 32));
 }
 
+/* 1: an array of u32 in memory is what kvf_store_le32() of each would have written. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define KVF_NATIVE_LE 1
+#else
+#define KVF_NATIVE_LE 0
+#endif
+
 /* Native order, any alignment: for hashing keys that are random already. */
 static inline uint64_t kvf_load_u64(const void *p)
 {
