@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The index: chunk key -> entry, for every chunk that is in RAM or on its way there. One open-addressing table of
- * (fingerprint, entry number); entries are one cache line each in one array that never moves, and name each other by number.
+ * (fingerprint, entry number); entries are about one cache line each in one array and name each other by number. Pointers to
+ * entries hold until kvf_index_reserve(), which may move the array; numbers hold until kvf_index_free().
+ *
+ * The table grows a few cells at each insert: a frontier moves through the old cells, a key lies in the new table when its
+ * old home is before the frontier and in the old one otherwise, so that finding it looks at one table only (index_table.h).
  *
  * An entry is created with a slot-less state and lives until kvf_index_remove(); a removed ("doomed") entry that is still
  * pinned leaves the table at once and the array when its last pin goes: that is the engine's business (engine/hold.c).
@@ -27,7 +31,8 @@ enum kvf_entry_flags {
 	KVF_ENTRY_PARTIAL = 1u << 1,	/* fewer tokens than chunk_size */
 	KVF_ENTRY_PARKED = 1u << 2,	/* evict.c: at the eviction end, but not evictable now */
 	KVF_ENTRY_LISTED = 1u << 3,	/* evict.c: on one of its lists */
-	KVF_ENTRY_CHECKED = 1u << 4	/* bytes verified since they came from below */
+	KVF_ENTRY_CHECKED = 1u << 4,	/* bytes verified since they came from below */
+	KVF_ENTRY_PARKED_KIDS = 1u << 5 /* evict.c: parked on the list of those with kids */
 };
 
 struct kvf_entry {
@@ -42,19 +47,25 @@ struct kvf_entry {
 	uint32_t n_tokens;
 	uint32_t depth;		/* chunk number in its sequence */
 	uint32_t xfer;		/* transfer that fills it, else KVF_NIL */
+	uint32_t kids;		/* entries whose parent this is */
+	uint32_t parent_generation; /* index.c: of the parent when it was linked; see kvf_index_parent */
 	uint16_t pins;		/* I/O in flight and jobs at work */
 	uint16_t leases;
-	uint16_t kids;		/* entries whose parent this is */
 	uint8_t state;		/* enum kvf_entry_state */
 	uint8_t flags;		/* enum kvf_entry_flags */
 	uint8_t tiers_have;	/* bit i: tier i is known to hold it */
 	uint8_t tiers_want;	/* bit i: a spill to tier i is queued or in flight */
-	uint8_t reserved[2];
 };
 
 struct kvf_index_cell {
 	uint32_t fingerprint; /* 0 = empty */
 	uint32_t entry;
+};
+
+struct kvf_index_table {
+	struct kvf_index_cell *cell; /* NULL: no table */
+	uint32_t size;		     /* homes; a few more cells follow them, so that no probe wraps around */
+	uint32_t limit;		     /* keys at which it is to grow */
 };
 
 struct kvf_index {
@@ -65,15 +76,17 @@ struct kvf_index {
 	uint32_t n;		 /* entries in the table */
 	uint32_t live;		 /* entries not free (doomed ones included) */
 	uint32_t free_head;
-	struct kvf_index_cell *cell, *old_cell; /* old_cell: being moved, a few cells at each insert */
-	uint32_t mask, old_mask, old_next;
+	uint32_t old_next;	 /* frontier: old cells before it were moved */
+	struct kvf_index_table table;
+	struct kvf_index_table old; /* being moved */
+	uint64_t old_released;	 /* bytes of the old table given back already */
 	uint64_t epoch; /* counts removals: a prefix seen resident at epoch e still is while the epoch is e */
 };
 
 /* Up to `cap` entries (grows later by kvf_index_reserve). KVF_OK, KVF_ENOMEM. */
 int kvf_index_init(struct kvf_index *index, struct kvf_mem *mem, uint32_t cap);
 void kvf_index_fini(struct kvf_index *index);
-/* More entries possible. KVF_OK, KVF_ENOMEM. */
+/* More entries possible (fewer: nothing happens). Pointers to entries end. KVF_OK, KVF_ENOMEM. */
 int kvf_index_reserve(struct kvf_index *index, uint32_t cap);
 
 /* Entry number of a key, KVF_NIL if absent. key: at least 16 bytes. */
@@ -82,20 +95,26 @@ uint32_t kvf_index_find(const struct kvf_index *index, const uint8_t *key);
  * not NULL. Prefetches ahead, since every probe is a cache miss. */
 uint32_t kvf_index_resident_prefix(const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out);
 /* New entry: state FILLING, no slot, links NIL, pins 0; linked to its parent (KVF_NIL: none), whose kids grow. The key must
- * be absent. KVF_NIL: full. */
+ * be absent. A parent that is not live counts as none. KVF_NIL: full, or no memory for the table. */
 uint32_t kvf_index_insert(struct kvf_index *index, const uint8_t *key, uint32_t parent);
-/* Takes the entry out of the table (state DOOMED, parent unlinked, kids' parent links cut lazily, epoch moves). */
+/* Takes the entry out of the table (state DOOMED, parent unlinked and its kids one fewer, kids' parent links cut lazily, epoch
+ * moves). Whoever wants kvf_evict_release() of the parent asks kvf_index_parent() first. */
 void kvf_index_remove(struct kvf_index *index, uint32_t entry);
 /* Frees a DOOMED entry for reuse. */
 void kvf_index_free(struct kvf_index *index, uint32_t entry);
 /* Would-be parent links of entries whose parent was freed are stale; this returns the live parent or KVF_NIL. */
 uint32_t kvf_index_parent(const struct kvf_index *index, uint32_t entry);
+/* Links an entry to a parent that came (back) after it, if it has no live one. True if it was linked. */
+bool kvf_index_adopt(struct kvf_index *index, uint32_t entry, uint32_t parent);
+/* Bytes of memory that the index takes: tables and touched entries. */
+uint64_t kvf_index_bytes(const struct kvf_index *index);
 
 static inline struct kvf_entry *kvf_index_entry(const struct kvf_index *index, uint32_t entry)
 {
 	return &index->entry[entry];
 }
 
+/* Walks everything. KVF_OK, or KVF_EINTERNAL and *why says what is broken. */
 int kvf_index_verify(const struct kvf_index *index, const char **why);
 
 _Static_assert(sizeof(struct kvf_entry) <= 72, "an entry is about one cache line");
