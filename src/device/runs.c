@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Walking one kvf_copy as runs. The walk goes by atoms: the elements of one layer and plane (or both, where the plane is
+ * an axis of the page) in one stretch of tokens inside one block and one page; atoms that touch on both sides become one
+ * run.
+ *
+ * The nesting of the walk is that of the payload: KVF_PAYLOAD_LMCACHE plane, layer, stretch; KVF_PAYLOAD_PAGES stretch,
+ * layer, plane. An atom whose axes do not merge into rows is walked by its one or two outer axes as well.
+ */
+#include <string.h>
+
+#include "base/compiler.h"
+#include "device/layout.h"
+
+struct piece {
+	uint32_t n;
+	uint64_t dev, pay;
+};
+
+/* The axes of a page, innermost first, for a stretch of `tokens` in a page of `page_tokens`. Returns how many. */
+static unsigned page_axes(const struct kvf_group *g, const struct kvf_group_plan *d, uint32_t tokens,
+			  uint32_t page_tokens, struct piece out[3])
+{
+	uint64_t pay = d->head_bytes;
+	unsigned n = 0, i;
+
+	for (i = d->n_axes; i-- > 0;) {
+		switch (d->axes[i]) {
+		case KVF_AXIS_HEAD:
+			out[n++] = (struct piece){ g->heads, g->head_stride, pay };
+			pay *= g->heads;
+			break;
+		case KVF_AXIS_TOKEN:
+			out[n++] = (struct piece){ tokens, g->token_stride, pay };
+			pay *= page_tokens;
+			break;
+		default:
+			out[n++] = (struct piece){ 2, d->plane_stride, pay };
+			pay *= 2;
+			break;
+		}
+	}
+	return n;
+}
+
+/* Merges axes that are contiguous on both sides, then axes that go on in equal steps; the longest left is the rows. */
+static void make_shape(const struct kvf_group *g, const struct kvf_group_plan *d, uint32_t tokens,
+		       uint32_t page_tokens, struct kvf_run_shape *shape)
+{
+	struct piece axes[3], left[3];
+	unsigned n = page_axes(g, d, tokens, page_tokens, axes), n_left = 0, rows = 0, i, k;
+
+	*shape = (struct kvf_run_shape){ .tokens = tokens, .page_tokens = page_tokens, .bytes = d->head_bytes };
+	for (i = 0; i < n; i++) {
+		struct piece *last = n_left ? &left[n_left - 1] : NULL;
+
+		if (axes[i].n == 1)
+			continue;
+		if (!last && axes[i].dev == shape->bytes && axes[i].pay == shape->bytes)
+			shape->bytes *= axes[i].n;
+		else if (last && axes[i].dev == last->dev * last->n && axes[i].pay == last->pay * last->n)
+			last->n *= axes[i].n;
+		else
+			left[n_left++] = axes[i];
+	}
+	for (i = 1; i < n_left; i++)
+		if (left[i].n > left[rows].n)
+			rows = i;
+	shape->rows = n_left ? left[rows].n : 1;
+	shape->dev_stride = n_left ? left[rows].dev : shape->bytes;
+	shape->pay_stride = n_left ? left[rows].pay : shape->bytes;
+	shape->outer_n[0] = shape->outer_n[1] = 1;
+	for (i = 0, k = 0; i < n_left; i++) {
+		if (i == rows)
+			continue;
+		shape->outer_n[k] = left[i].n;
+		shape->outer_dev[k] = left[i].dev;
+		shape->outer_pay[k] = left[i].pay;
+		k++;
+	}
+}
+
+static const struct kvf_group *current_group(const struct kvf_run_iter *iter)
+{
+	return &iter->plan->layout.groups[iter->group];
+}
+
+/* Tokens of the page that `token` lies in, and where it starts in the payload. */
+static void enter_page(struct kvf_run_iter *iter)
+{
+	const struct kvf_group *g = current_group(iter);
+	const struct kvf_group_plan *d = &iter->plan->derived[iter->group];
+	uint32_t chunk = iter->copy->chunk_tokens, full = d->page_tokens;
+	uint64_t plane;
+
+	if (!full) {
+		iter->page_first = 0;
+		iter->page_tokens = chunk;
+		iter->page_pay = 0;
+		iter->layer_pay = chunk * d->row_bytes;
+		iter->plane_pay = iter->layer_pay * g->n_layers;
+		return;
+	}
+	iter->page_first = iter->token - iter->token % full;
+	iter->page_tokens = (uint32_t)kvf_min_u64(full, chunk - iter->page_first);
+	plane = iter->page_tokens * d->row_bytes;
+	iter->page_pay = (uint64_t)iter->page_first * d->row_bytes * g->planes * g->n_layers;
+	iter->layer_pay = plane * g->planes;
+	iter->plane_pay = plane;
+}
+
+/* Payload step from token to token inside a page. */
+static uint64_t token_step(const struct kvf_group *g, const struct kvf_group_plan *d)
+{
+	uint64_t step = d->head_bytes;
+	unsigned i;
+
+	for (i = d->n_axes; i-- > 0 && d->axes[i] != KVF_AXIS_TOKEN;)
+		step *= d->axes[i] == KVF_AXIS_HEAD ? g->heads : 2;
+	return step;
+}
+
+static void enter_segment(struct kvf_run_iter *iter)
+{
+	const struct kvf_group *g = current_group(iter);
+	uint32_t left = iter->copy->first + iter->copy->n - iter->token;
+	uint32_t in_block = g->block_tokens - iter->in_block;
+	uint32_t in_page = iter->page_first + iter->page_tokens - iter->token;
+
+	iter->segment = left < in_block ? left : in_block;
+	if (in_page < iter->segment)
+		iter->segment = in_page;
+	if (iter->shape.tokens != iter->segment || iter->shape.page_tokens != iter->page_tokens)
+		make_shape(g, &iter->plan->derived[iter->group], iter->segment, iter->page_tokens, &iter->shape);
+}
+
+static void first_segment(struct kvf_run_iter *iter)
+{
+	const struct kvf_group *g = current_group(iter);
+	uint64_t position = iter->copy->chunk_first_token + iter->copy->first;
+
+	iter->token = iter->copy->first;
+	iter->block_index = (size_t)(position / g->block_tokens - iter->copy->groups[iter->group].first_block);
+	iter->in_block = (uint32_t)(position % g->block_tokens);
+	enter_page(iter);
+	enter_segment(iter);
+}
+
+/* False behind the last segment of the copy's tokens. */
+static bool next_segment(struct kvf_run_iter *iter)
+{
+	iter->token += iter->segment;
+	if (iter->token - iter->copy->first >= iter->copy->n)
+		return false;
+	iter->in_block += iter->segment;
+	if (iter->in_block == current_group(iter)->block_tokens) {
+		iter->in_block = 0;
+		iter->block_index++;
+	}
+	if (iter->token - iter->page_first >= iter->page_tokens)
+		enter_page(iter);
+	enter_segment(iter);
+	return true;
+}
+
+/* Positions at the first atom of the first group from iter->group on that has layers in the copy's range. */
+static void enter_group(struct kvf_run_iter *iter)
+{
+	const struct kvf_copy *copy = iter->copy;
+	uint64_t begin = copy->first_layer, end = begin + copy->n_layers;
+
+	for (; iter->group < iter->plan->layout.n_groups; iter->group++) {
+		const struct kvf_group *g = current_group(iter);
+		const struct kvf_group_plan *d = &iter->plan->derived[iter->group];
+		uint64_t base = iter->layer_base, top = base + g->n_layers;
+
+		if (begin < top && end > base) {
+			iter->layer_begin = begin > base ? (uint32_t)(begin - base) : 0;
+			iter->layer_end = (uint32_t)(kvf_min_u64(end, top) - base);
+			iter->layer = iter->layer_begin;
+			iter->plane = 0;
+			iter->planes = d->plane_stride ? 1 : g->planes;
+			iter->outer[0] = iter->outer[1] = 0;
+			iter->shape.tokens = 0;
+			iter->token_pay = token_step(g, d);
+			first_segment(iter);
+			return;
+		}
+		iter->layer_base += g->n_layers;
+		iter->group_pay += d->row_bytes * g->planes * g->n_layers * copy->chunk_tokens;
+	}
+	iter->done = true;
+}
+
+static void leave_group(struct kvf_run_iter *iter)
+{
+	const struct kvf_group *g = current_group(iter);
+
+	iter->layer_base += g->n_layers;
+	iter->group_pay += iter->plan->derived[iter->group].row_bytes * g->planes * g->n_layers *
+			   iter->copy->chunk_tokens;
+	iter->group++;
+	enter_group(iter);
+}
+
+static bool next_outer(struct kvf_run_iter *iter)
+{
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		if (++iter->outer[i] < iter->shape.outer_n[i])
+			return true;
+		iter->outer[i] = 0;
+	}
+	return false;
+}
+
+static bool next_layer(struct kvf_run_iter *iter)
+{
+	if (++iter->layer < iter->layer_end)
+		return true;
+	iter->layer = iter->layer_begin;
+	return false;
+}
+
+static bool next_plane(struct kvf_run_iter *iter)
+{
+	if (++iter->plane < iter->planes)
+		return true;
+	iter->plane = 0;
+	return false;
+}
+
+static void next_atom(struct kvf_run_iter *iter)
+{
+	if (next_outer(iter))
+		return;
+	if (iter->plan->derived[iter->group].page_tokens) {
+		if (next_plane(iter) || next_layer(iter) || next_segment(iter))
+			return;
+	} else {
+		if (next_segment(iter))
+			return;
+		if (next_layer(iter) || next_plane(iter)) {
+			first_segment(iter);
+			return;
+		}
+	}
+	leave_group(iter);
+}
+
+/* Leaves out a null block: with pages all its layers at once. */
+static void skip_null(struct kvf_run_iter *iter)
+{
+	iter->outer[0] = iter->shape.outer_n[0];
+	iter->outer[1] = iter->shape.outer_n[1];
+	if (iter->plan->derived[iter->group].page_tokens) {
+		iter->plane = iter->planes;
+		iter->layer = iter->layer_end;
+	}
+	next_atom(iter);
+}
+
+static void fill_ahead(struct kvf_run_iter *iter, uint32_t id)
+{
+	const struct kvf_group *g = current_group(iter);
+	const struct kvf_run_shape *shape = &iter->shape;
+	const struct kvf_layer *layer = &g->layers[iter->layer];
+	struct kvf_run *run = &iter->ahead;
+	uint64_t at = id * g->block_stride + iter->in_block * g->token_stride +
+		      iter->outer[0] * shape->outer_dev[0] + iter->outer[1] * shape->outer_dev[1];
+	uint8_t *base = layer->base[iter->plane];
+
+	run->dev = id == KVF_BLOCK_NULL ? NULL : base + at;
+	run->pay = iter->group_pay + iter->page_pay + iter->layer * iter->layer_pay + iter->plane * iter->plane_pay +
+		   (iter->token - iter->page_first) * iter->token_pay + iter->outer[0] * shape->outer_pay[0] +
+		   iter->outer[1] * shape->outer_pay[1];
+	run->bytes = shape->bytes;
+	run->rows = shape->rows;
+	run->device = layer->device;
+	run->dev_stride = shape->dev_stride;
+	run->pay_stride = shape->pay_stride;
+	iter->ahead_base = (uintptr_t)base;
+	iter->ahead_group = iter->group;
+}
+
+static void look_ahead(struct kvf_run_iter *iter)
+{
+	iter->has_ahead = false;
+	while (!iter->done && !iter->has_ahead) {
+		uint32_t id = iter->copy->groups[iter->group].ids[iter->block_index];
+
+		if (id == KVF_BLOCK_NULL && !iter->nulls) {
+			skip_null(iter);
+			continue;
+		}
+		fill_ahead(iter, id);
+		iter->has_ahead = true;
+		next_atom(iter);
+	}
+}
+
+/* Appends `next` to *run where it goes on in the same step. */
+static bool append(struct kvf_run *run, const struct kvf_run *next)
+{
+	uint64_t n = run->rows == 1 ? run->bytes : run->rows * run->dev_stride;
+	uint64_t pay = run->rows == 1 ? run->bytes : run->rows * run->pay_stride;
+
+	if (next->pay != run->pay + pay)
+		return false;
+	if (run->dev ? next->dev != run->dev + n : next->dev != NULL)
+		return false;
+	if (run->rows == 1 && next->rows == 1) {
+		run->bytes += next->bytes;
+		return true;
+	}
+	if (run->rows == 1 || next->bytes != run->bytes || next->rows > UINT32_MAX - run->rows)
+		return false;
+	if (next->rows > 1 && (next->dev_stride != run->dev_stride || next->pay_stride != run->pay_stride))
+		return false;
+	run->rows += next->rows;
+	return true;
+}
+
+void kvf_run_iter_init(struct kvf_run_iter *iter, const struct kvf_layout_plan *plan, const struct kvf_copy *copy)
+{
+	memset(iter, 0, sizeof(*iter));
+	iter->plan = plan;
+	iter->copy = copy;
+	if (!copy->n || !copy->n_layers)
+		iter->done = true;
+	else
+		enter_group(iter);
+}
+
+bool kvf_run_iter_next(struct kvf_run_iter *iter, struct kvf_run *run)
+{
+	uintptr_t base;
+	uint32_t group;
+
+	if (!iter->has_ahead)
+		look_ahead(iter);
+	if (!iter->has_ahead)
+		return false;
+	*run = iter->ahead;
+	base = iter->ahead_base;
+	group = iter->ahead_group;
+	for (look_ahead(iter); iter->has_ahead && iter->ahead_group == group; look_ahead(iter)) {
+		uintptr_t step = iter->ahead_base > base ? iter->ahead_base - base : base - iter->ahead_base;
+
+		/* Tensors that merely lie side by side may be two allocations. */
+		if (iter->ahead.device != run->device || step >= iter->plan->layout.groups[group].block_stride)
+			break;
+		if (!append(run, &iter->ahead))
+			break;
+		base = iter->ahead_base;
+	}
+	return true;
+}
+
+static bool list_has_null(const struct kvf_group *g, const struct kvf_block_list *list, uint64_t first, uint64_t last)
+{
+	uint64_t k;
+
+	for (k = first / g->block_tokens; k <= last / g->block_tokens; k++)
+		if (list->ids[k - list->first_block] == KVF_BLOCK_NULL)
+			return true;
+	return false;
+}
+
+bool kvf_copy_has_null(const struct kvf_layout_plan *plan, const struct kvf_copy *copy)
+{
+	uint64_t first = copy->chunk_first_token + copy->first, base = 0;
+	uint64_t begin = copy->first_layer, end = begin + copy->n_layers;
+	uint32_t i;
+
+	for (i = 0; copy->n && i < plan->layout.n_groups; i++) {
+		const struct kvf_group *g = &plan->layout.groups[i];
+
+		if (begin < base + g->n_layers && end > base &&
+		    list_has_null(g, &copy->groups[i], first, first + copy->n - 1))
+			return true;
+		base += g->n_layers;
+	}
+	return false;
+}
+
+void kvf_copy_clear_nulls(const struct kvf_layout_plan *plan, const struct kvf_copy *copy)
+{
+	struct kvf_run_iter iter;
+	struct kvf_run run;
+	uint32_t row;
+
+	if (!kvf_copy_has_null(plan, copy))
+		return;
+	kvf_run_iter_init(&iter, plan, copy);
+	iter.nulls = true;
+	while (kvf_run_iter_next(&iter, &run))
+		for (row = 0; !run.dev && row < run.rows; row++)
+			memset(copy->payload + run.pay + row * run.pay_stride, 0, run.bytes);
+}
