@@ -98,7 +98,7 @@ class LintTest(Tree):
         self.finds("import", "src/device/a.c", HEAD + '#include "../tier/tier.h"\n', 2)
         self.finds("import", "src/token/a.c", HEAD + '#include "src/cache/pool.h"\n', 2)
         self.finds("import", "src/engine/a.c", HEAD + "#include <ev.h>\n", 2)
-        self.finds("import", "src/base/a.c", HEAD + "#include <pthread.h>\n", 2)
+        self.finds("import", "src/base/a.c", HEAD + "#include <threads.h>\n", 2)
         self.clean("src/base/a.c", HEAD + '/* #include "engine/job.h" */\n')
         self.finds("import", "examples/a.c", HEAD + '#include "base/mem.h"\n', 2)
         self.finds("import", "include/kvferry/a.h", HEAD + '#include "base/mem.h"\n', 2)

@@ -37,25 +37,36 @@ DATA_AT_TOP = (
     "README.md CONTRIBUTING.md CHANGELOG.md LICENSE .clang-format .clang-tidy autogen.sh quickstart .ci/run kvferry.map"
 ).split()
 JUNK = re.compile(r"(~|\.orig|\.rej|\.swp|\.o|\.lo|\.la|\.a|\.log|\.trs|\.pyc|\.gc..|\.dirstamp|\.Po|\.Plo)$")
-# Made by autoreconf, or distributed by automake itself.
-NOT_OURS = re.compile(r"^m4/(libtool|lt.*)\.m4$|^m4/|(^|/)(\.deps|\.libs|__pycache__)/")
+TOP_FILES = DATA_AT_TOP + "configure.ac Makefile.am kvferry.pc.in .gitignore".split()
+GENERATED = re.compile(r"^m4/(libtool|lt.*)\.m4$|(^|/)(\.deps|\.libs|__pycache__)/")
+
+
+def git_files(root):
+    """What git tracks or would add; empty where there is no git, or where it is not the root of its repository."""
+    git = ["git", "-C", root]
+    try:
+        inside = subprocess.run(git + ["rev-parse", "--show-prefix"], check=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL).stdout.strip()
+        out = subprocess.run(git + ["ls-files", "-co", "--exclude-standard", "-z", "--", "."], check=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [] if inside else [f for f in os.fsdecode(out).split("\0") if f]
+
+
+def walk_files(root):
+    files = list(TOP_FILES)
+    for top in TOP:
+        for folder, _, names in os.walk(os.path.join(root, top)):
+            files += [os.path.relpath(os.path.join(folder, n), root) for n in names]
+    return [f for f in files if not GENERATED.search(f)]
 
 
 def tree_files(root):
-    """All files that belong to the project, as sorted paths: git's view where there is git, else a walk."""
-    try:
-        out = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "-z", "--", "."],
-                             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-        inside = subprocess.run(["git", "-C", root, "rev-parse", "--show-prefix"],
-                                check=True, stdout=subprocess.PIPE).stdout.strip()
-        files = [] if inside else [f for f in os.fsdecode(out).split("\0") if f]
-    except (OSError, subprocess.CalledProcessError):
-        files = []
-    if not files:
-        for folder, _, names in os.walk(root):
-            files += [os.path.relpath(os.path.join(folder, n), root) for n in names]
-    files = {f for f in files if os.path.isfile(os.path.join(root, f))}
-    return sorted(f for f in files if not JUNK.search(f))
+    """All files that belong to the project, as sorted paths below its root."""
+    files = {f for f in git_files(root) or walk_files(root) if os.path.isfile(os.path.join(root, f))}
+    # A build in the source tree leaves its programs beside their sources.
+    return sorted(f for f in files if not JUNK.search(f) and f + ".c" not in files)
 
 
 def variable(name, items):
@@ -187,7 +198,7 @@ def block_data(tree, folder):
     """Everything else goes into the tarball."""
     del folder
     rest = [f for f in tree.files
-            if f not in tree.used and f.startswith(tuple(t + "/" for t in TOP)) and not NOT_OURS.search(f)]
+            if f not in tree.used and f.startswith(tuple(t + "/" for t in TOP)) and not f.startswith("m4/")]     # automake takes m4/ itself
     return variable("data_files", [f for f in DATA_AT_TOP if f in tree.files] + rest)
 
 
