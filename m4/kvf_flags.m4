@@ -42,7 +42,6 @@ m4_foreach_w([flag], [
   -Wcast-qual
   -Wcomma
   -Wdate-time
-  -Wdouble-promotion
   -Wduplicated-branches
   -Wduplicated-cond
   -Wformat=2
