@@ -79,6 +79,7 @@ struct kvf_index {
 	uint32_t old_next;	 /* frontier: old cells before it were moved */
 	struct kvf_index_table table;
 	struct kvf_index_table old; /* being moved */
+	uint32_t grow_wait;	 /* inserts until growth is tried again after it failed */
 	uint64_t old_released;	 /* bytes of the old table given back already */
 	uint64_t epoch; /* counts removals: a prefix seen resident at epoch e still is while the epoch is e */
 };

@@ -21,7 +21,7 @@
 #define TABLE_RELEASE ((size_t)2 << 20) /* an old table is given back in pieces of this */
 #define TABLE_DOUBLES (1u << 16)     /* homes up to which a table doubles; then it grows by half */
 #define MOVE_CELLS 16u		     /* old cells moved at each insert, and on to the end of the cluster */
-#define RETRY_MASK 255u		     /* after a failure growth is tried again every so many inserts */
+#define GROW_WAIT 256u		     /* inserts until growth that failed is tried again */
 
 /* Seven tenths full is where probes are still short; an index whose growth fails goes on to nine tenths. */
 static uint32_t limit_of(uint32_t size, uint32_t tenths)
@@ -189,7 +189,12 @@ int kvf_index_table_step(struct kvf_index *index)
 		return move_cells(index);
 	if (kvf_likely(index->n < index->table.limit))
 		return KVF_OK;
-	if (((index->n - index->table.limit) & RETRY_MASK) == 0 && !grow(index) && index->old.cell)
-		return move_cells(index);
+	if (index->grow_wait) {
+		index->grow_wait--;
+	} else {
+		if (!grow(index))
+			return index->old.cell ? move_cells(index) : KVF_OK;
+		index->grow_wait = GROW_WAIT;
+	}
 	return index->n < limit_of(index->table.size, 9) ? KVF_OK : KVF_ENOMEM;
 }
