@@ -35,7 +35,7 @@ OWNED_HEADERS = [
     (re.compile(r"^yaml\.h$"), ("src/config/",)),
     (re.compile(r"^liburing\.h$"), ("src/tier/",)),
     (re.compile(r"^cuda"), ("src/device/",)),
-    (re.compile(r"^pthread\.h$|^threads\.h$"), ()),
+    (re.compile(r"^threads\.h$"), ()),
     (re.compile(r"^assert\.h$"), ()),
 ]
 # Functions nobody calls in src/: name -> why, and the files that may.
