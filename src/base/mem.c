@@ -2,8 +2,9 @@
 /*
  * Memory of one engine. See mem.h.
  *
- * The host promises malloc's alignment only, callers are promised a cache line: every block is taken with room for one
- * line more and stores the host's pointer in the word before the address that is handed out.
+ * The host promises malloc's alignment only, callers are promised a cache line: every block is
+ * taken with room for one line more and stores the host's pointer in the word before the address
+ * that is handed out.
  */
 #include "base/mem.h"
 

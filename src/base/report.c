@@ -42,7 +42,8 @@ static void count(struct kvf_report *report, enum kvf_severity severity)
 		report->errors++;
 }
 
-/* One entry is one line, whatever a quoted value held: a terminal must not be steered by a configuration file. */
+/* One entry is one line, whatever a quoted value held: a terminal must not be steered by a
+ * configuration file. */
 static void blank_controls(char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
