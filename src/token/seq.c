@@ -59,7 +59,7 @@ static void fill_chunk(struct kvf_seq *seq, const uint32_t *tokens, size_t *curs
 	while (to < seq->n_extras && seq->extras[to].first < first + size)
 		to++;
 	kvf_key_chunk(seq->keys->key[seq->n_chunks], parent_of(seq, seq->n_chunks), tokens, size,
-		size, first, seq->extras + from, to - from);
+		size, first, to > from ? seq->extras + from : NULL, to - from);
 	seq->n_chunks++;
 	*cursor = from;
 }
