@@ -137,9 +137,9 @@ static void test_keys(void)
 			 "--group 10",
 			"1 2 3 4"),
 		0);
-	CU_ASSERT_STRING_EQUAL(
-		out, "m@08050805@a@"
-		     "6309ed506b8721905753f5c73c070bb21c3aafbd9b474b1e231f41368b71123c@s\n");
+	CU_ASSERT_STRING_EQUAL(out,
+		"m@08050805@a@"
+		"6309ed506b8721905753f5c73c070bb21c3aafbd9b474b1e231f41368b71123c@s\n");
 	CU_ASSERT_EQUAL(
 		run_text("--format mp --chunk-size 4 --model m --key-form three-fields", "1 2 3 4"),
 		0);
