@@ -7,10 +7,19 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+#include "base/compiler.h"
 #include "token/sha256.h"
 
 #define BLOCK ((size_t)SHA256_CBLOCK)
 #define HEAD ((size_t)KVF_SHA256_SIZE)
+#define PADDING ((size_t)9) /* its first byte and the length */
+
+/*
+ * Up to here a message is put together and padded on the stack and goes through in one call: that
+ * copy costs less than the three calls of SHA256_Update() and _Final() it replaces. 512 tokens fit.
+ */
+#define MESSAGE (33 * BLOCK)
 
 _Static_assert(sizeof(struct kvf_sha256) >= sizeof(SHA256_CTX), "the state does not fit");
 _Static_assert(_Alignof(struct kvf_sha256) >= _Alignof(SHA256_CTX), "the state is not aligned");
@@ -35,48 +44,29 @@ void kvf_sha256_final(struct kvf_sha256 *s, uint8_t out[KVF_SHA256_SIZE])
 	SHA256_Final(out, ctx(s));
 }
 
-static void put_be(uint8_t *p, uint64_t v, unsigned int bytes)
-{
-	while (bytes > 0) {
-		p[--bytes] = (uint8_t)v;
-		v >>= 8;
-	}
-}
-
 void kvf_sha256_join(uint8_t out[KVF_SHA256_SIZE], const uint8_t head[KVF_SHA256_SIZE],
 	const void *data, size_t n)
 {
-	const uint8_t *p = data;
-	uint64_t bits = ((uint64_t)n + HEAD) * 8;
-	size_t left = n, whole;
-	uint8_t block[2 * SHA256_CBLOCK];
+	/* The most there may be, copied whole: a length the compiler knows. */
+	static const uint8_t padding[BLOCK + PADDING - 1] = {0x80};
+	uint8_t message[MESSAGE + sizeof(padding)];
+	size_t at = HEAD + n, end;
 	SHA256_CTX c;
 
 	SHA256_Init(&c);
-	/* Blocks are put together and padded here: OpenSSL never has to stage a byte of `data`. */
-	memcpy(block, head, HEAD);
-	if (left >= BLOCK - HEAD) {
-		memcpy(block + HEAD, p, BLOCK - HEAD);
-		SHA256_Update(&c, block, BLOCK);
-		p += BLOCK - HEAD;
-		left -= BLOCK - HEAD;
-		whole = left & ~(BLOCK - 1);
-		if (whole)
-			SHA256_Update(&c, p, whole);
-		p += whole;
-		left -= whole;
-		if (left)
-			memcpy(block, p, left);
-	} else {
-		if (left)
-			memcpy(block + HEAD, p, left);
-		left += HEAD;
+	if (kvf_unlikely(n > MESSAGE - HEAD - PADDING)) {
+		SHA256_Update(&c, head, HEAD);
+		SHA256_Update(&c, data, n);
+		SHA256_Final(out, &c);
+		return;
 	}
-	whole = left + 9 > BLOCK ? 2 * BLOCK : BLOCK;
-	block[left] = 0x80;
-	memset(block + left + 1, 0, whole - left - 9);
-	put_be(block + whole - 8, bits, 8);
-	SHA256_Update(&c, block, whole);
-	for (unsigned int i = 0; i < 8; i++)
-		put_be(out + (size_t)i * 4, c.h[i], 4);
+	end = (size_t)kvf_align_up(at + PADDING, BLOCK);
+	memcpy(message, head, HEAD);
+	if (n)
+		memcpy(message + HEAD, data, n);
+	memcpy(message + at, padding, sizeof(padding));
+	kvf_store_be32(message + end - 4, (uint32_t)at * 8);
+	SHA256_Update(&c, message, end);
+	for (size_t i = 0; i < 8; i++)
+		kvf_store_be32(out + i * 4, c.h[i]);
 }

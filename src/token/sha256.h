@@ -3,7 +3,7 @@
  * SHA-256 without memory of its own: the state lives where the caller puts it.
  *
  * Uses OpenSSL's low-level functions. They are deprecated since 3.0 in favour of contexts that need
- * malloc, but they are the same code (SHA-NI and all) and cost 5 % less on a chunk of 256 tokens.
+ * malloc, but they are the same code (SHA-NI and all) and cost less on a chunk of 256 tokens.
  * sha256.c alone knows about it.
  */
 #ifndef KVF_TOKEN_SHA256_H
@@ -23,8 +23,7 @@ void kvf_sha256_update(struct kvf_sha256 *s, const void *data, size_t n);
 /* `s` is used up. */
 void kvf_sha256_final(struct kvf_sha256 *s, uint8_t out[KVF_SHA256_SIZE]);
 
-/* SHA-256(head || data) in one go: whole blocks of `data` are hashed where they lie. `out` may be
- * `head`. */
+/* SHA-256(head || data) in one go: what a plain chunk key is. `out` may be `head`. */
 void kvf_sha256_join(uint8_t out[KVF_SHA256_SIZE], const uint8_t head[KVF_SHA256_SIZE],
 	const void *data, size_t n);
 
