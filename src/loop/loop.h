@@ -58,8 +58,8 @@ void kvf_loop_fini(struct kvf_loop *loop);
  * events: KVF_WATCH_READ | KVF_WATCH_WRITE, 0 = stop. Idempotent; changing the events of a watch is fine, changing its
  * fd too, several watches on one fd too, and all of it inside ready(). Stop a watch before closing its descriptor:
  * after a close nothing breaks, but a watch that goes on with a new descriptor of the same number must be stopped in
- * between, or it is taken for unchanged. KVF_OK, KVF_ENOMEM, KVF_EIO (a descriptor that is bad or of a kind epoll refuses): the
- * watch is off then.
+ * between, or it is taken for unchanged. KVF_OK, KVF_ENOMEM, KVF_EIO (a descriptor that is bad or of a kind epoll
+ * refuses): the watch is off then.
  */
 int kvf_loop_watch(struct kvf_loop *loop, struct kvf_watch *watch, int fd, unsigned events);
 /* Calls ready() of what is ready, without waiting. Returns how many. No system call when nothing is watched; 0 when

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* memcheck.c: limits of made-up machines. */
+#include "tests/harness.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/pool.h"
+
+static char root[256];
+static char text[8192];
+static struct kvf_report report;
+
+/* Writes a file below the machine's root, with its directories. */
+static void file(const char *path, const char *contents)
+{
+	char full[PATH_MAX];
+	FILE *f;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	for (char *p = full + strlen(root) + 1; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		mkdir(full, 0755);
+		*p = '/';
+	}
+	f = fopen(full, "w");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	fputs(contents, f);
+	fclose(f);
+}
+
+static void number(const char *path, uint64_t value)
+{
+	char contents[32];
+
+	snprintf(contents, sizeof(contents), "%" PRIu64 "\n", value);
+	file(path, contents);
+}
+
+static void machine(void)
+{
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(root, sizeof(root)), 0);
+	file("/proc/meminfo", "MemTotal:       67108864 kB\nMemFree: 1 kB\nMemAvailable:   33554432 kB\n");
+}
+
+static int check(uint64_t bytes, uint64_t reserve)
+{
+	kvf_report_init(&report, text, sizeof(text));
+	return kvf_pool_check_memory(root, bytes, reserve, false, &report);
+}
+
+static int check_huge(uint64_t bytes)
+{
+	kvf_report_init(&report, text, sizeof(text));
+	return kvf_pool_check_memory(root, bytes, 5 * KVF_GIB, true, &report);
+}
+
+static bool says(const char *what)
+{
+	return strstr(text, what) != NULL;
+}
+
+/* The largest amount that is allowed is `room`, to the byte. */
+static void bound(uint64_t room, uint64_t reserve)
+{
+	CU_ASSERT_EQUAL(check(room - reserve, reserve), KVF_OK);
+	CU_ASSERT_EQUAL(report.errors, 0);
+	CU_ASSERT_EQUAL(check(room - reserve + 1, reserve), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(report.errors, 1);
+}
+
+static void test_mem_available(void)
+{
+	machine();
+	bound(32 * KVF_GIB, 0);
+	bound(32 * KVF_GIB, KVF_GIB);
+	CU_ASSERT_EQUAL(check(1, 33 * KVF_GIB), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(check(UINT64_MAX, UINT64_MAX), KVF_ENOMEM);
+	CU_ASSERT(says("MemAvailable"));
+	CU_ASSERT(says("max_local_cpu_size"));
+}
+
+static void test_nothing_known(void)
+{
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(root, sizeof(root)), 0);
+	CU_ASSERT_EQUAL(check((uint64_t)1 << 50, 0), KVF_OK);
+	file("/proc/meminfo", "MemAvailable\n");
+	file("/proc/self/cgroup", "garbage\n:\n0:\n\n");
+	file("/proc/self/mountinfo", "garbage - \n - - -\n");
+	CU_ASSERT_EQUAL(check((uint64_t)1 << 50, 0), KVF_OK);
+}
+
+static void test_v2_every_ancestor(void)
+{
+	static const char *const level[] = { "/a/b/c", "/a/b", "/a" };
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(level); i++) {
+		char path[256];
+
+		machine();
+		file("/proc/self/cgroup", "0::/a/b/c\n");
+		file("/proc/self/mountinfo", "25 20 0:22 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n");
+		file("/sys/fs/cgroup/a/b/c/memory.max", "max\n");
+		file("/sys/fs/cgroup/a/b/memory.max", "max\n");
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", level[i]);
+		number(path, 4 * KVF_GIB);
+		bound(4 * KVF_GIB, 0);
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", level[i]);
+		number(path, 3 * KVF_GIB);
+		bound(KVF_GIB, KVF_MIB);
+		CU_ASSERT(says("memory.max"));
+		CU_ASSERT(says("4294967296"));
+		CU_ASSERT(says("3221225472"));
+		CU_ASSERT(says(level[i]));
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.stat", level[i]);
+		file(path, "anon 5\nfile 99\ninactive_file 1073741824\nactive_file 1073741824\n");
+		bound(2 * KVF_GIB + KVF_GIB / 2, 0);
+		/* The group is over its limit. */
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", level[i]);
+		number(path, 30 * KVF_GIB);
+		CU_ASSERT_EQUAL(check(1, 0), KVF_ENOMEM);
+		/* Two limits of one group, two complaints. */
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.high", level[i]);
+		number(path, 2 * KVF_GIB);
+		CU_ASSERT_EQUAL(check(1, 0), KVF_ENOMEM);
+		CU_ASSERT_EQUAL(report.errors, 2);
+		CU_ASSERT(says("memory.high"));
+	}
+}
+
+static void test_v2_high_alone(void)
+{
+	machine();
+	file("/proc/self/cgroup", "0::/\n");
+	file("/proc/self/mountinfo", "25 20 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+	file("/sys/fs/cgroup/memory.max", "max\n");
+	number("/sys/fs/cgroup/memory.high", KVF_GIB);
+	bound(KVF_GIB, 0);
+}
+
+static void test_v1(void)
+{
+	machine();
+	file("/proc/self/cgroup", "9:name=systemd:/x\n8:cpu,memory,pids:/job/7\n0::/\n");
+	file("/proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+				     "35 31 0:32 / /mnt/mem rw,relatime - cgroup cgroup rw,cpu,memory,pids\n");
+	file("/mnt/mem/memory.limit_in_bytes", "9223372036854771712\n");
+	number("/mnt/mem/job/memory.limit_in_bytes", 8 * KVF_GIB);
+	bound(8 * KVF_GIB, 0);
+	number("/mnt/mem/job/7/memory.limit_in_bytes", 512 * KVF_MIB);
+	number("/mnt/mem/job/7/memory.usage_in_bytes", 100 * KVF_MIB);
+	bound(412 * KVF_MIB, 0);
+	file("/mnt/mem/job/7/memory.stat", "inactive_file 7\ntotal_inactive_file 10485760\ntotal_active_file 2\n");
+	bound(422 * KVF_MIB + 1, 0);
+	CU_ASSERT(says("memory.limit_in_bytes"));
+	CU_ASSERT(says("/job/7"));
+	/* 5 GB in 512 MiB. */
+	CU_ASSERT_EQUAL(check(5000000000u, 0), KVF_ENOMEM);
+}
+
+static void test_no_mountinfo(void)
+{
+	machine();
+	file("/proc/self/cgroup", "4:memory:/a\n");
+	number("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", KVF_GIB);
+	bound(KVF_GIB, 0);
+	file("/proc/self/cgroup", "0::/b\n");
+	number("/sys/fs/cgroup/b/memory.max", 2 * KVF_GIB);
+	bound(2 * KVF_GIB, 0);
+}
+
+/* A container without a cgroup namespace sees the host's path, and its own group mounted as the root. */
+static void test_container(void)
+{
+	machine();
+	file("/proc/self/cgroup", "4:memory:/docker/0123/sub\n");
+	file("/proc/self/mountinfo", "35 31 0:32 /docker/0123 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");
+	number("/sys/fs/cgroup/memory/memory.limit_in_bytes", KVF_GIB);
+	bound(KVF_GIB, 0);
+	number("/sys/fs/cgroup/memory/sub/memory.limit_in_bytes", KVF_MIB);
+	bound(KVF_MIB, 0);
+	/* Moved elsewhere after the mount. */
+	file("/proc/self/cgroup", "4:memory:/docker/0123456\n");
+	bound(KVF_GIB, 0);
+	file("/proc/self/cgroup", "4:memory:/../../elsewhere\n");
+	bound(KVF_GIB, 0);
+	/* A directory that is not there: what is above it still counts. */
+	file("/proc/self/cgroup", "4:memory:/docker/0123/gone/gone\n");
+	bound(KVF_GIB, 0);
+}
+
+static void test_long_lines(void)
+{
+	char line[5000];
+
+	machine();
+	memset(line, 'x', sizeof(line));
+	strcpy(line + sizeof(line) - 64, "\n25 20 0:22 / /cg rw - cgroup2 cgroup2 rw\n");
+	file("/proc/self/mountinfo", line);
+	file("/proc/self/cgroup", "0::/a\n");
+	number("/cg/a/memory.max", KVF_GIB);
+	bound(KVF_GIB, 0);
+	memset(line, 'y', sizeof(line));
+	memcpy(line, "0::/", 4);
+	line[sizeof(line) - 1] = '\0';
+	file("/proc/self/cgroup", line); /* too long to look at: no limit, no crash */
+	number("/cg/memory.max", KVF_GIB);
+	(void)check(2 * KVF_GIB, 0);
+}
+
+static void test_hugetlb(void)
+{
+	const char *dir = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+	char path[256];
+
+	machine();
+	CU_ASSERT_EQUAL(check_huge(1), KVF_ENOMEM);
+	CU_ASSERT(says("vm.nr_hugepages"));
+	snprintf(path, sizeof(path), "%s/free_hugepages", dir);
+	number(path, 1024);
+	CU_ASSERT_EQUAL(check_huge(2 * KVF_GIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(2 * KVF_GIB + 1), KVF_ENOMEM);
+	snprintf(path, sizeof(path), "%s/resv_hugepages", dir);
+	number(path, 512);
+	CU_ASSERT_EQUAL(check_huge(KVF_GIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(KVF_GIB + 1), KVF_ENOMEM);
+	snprintf(path, sizeof(path), "%s/nr_overcommit_hugepages", dir);
+	number(path, 512);
+	CU_ASSERT_EQUAL(check_huge(2 * KVF_GIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(2 * KVF_GIB + 1), KVF_ENOMEM);
+	/* Pages that are made on demand come from common memory. */
+	file("/proc/meminfo", "MemAvailable: 5242879 kB\n");
+	CU_ASSERT_EQUAL(check_huge(KVF_GIB + 1), KVF_ENOMEM);
+	CU_ASSERT(says("MemAvailable"));
+	CU_ASSERT_EQUAL(check_huge(KVF_GIB), KVF_OK);
+	/* A hugetlb limit of the cgroup; its memory limit does not count. */
+	file("/proc/self/cgroup", "0::/a\n");
+	file("/proc/self/mountinfo", "25 20 0:22 / /cg rw - cgroup2 cgroup2 rw\n");
+	number("/cg/a/memory.max", 1);
+	CU_ASSERT_EQUAL(check_huge(KVF_GIB), KVF_OK);
+	number("/cg/a/hugetlb.2MB.max", 512 * KVF_MIB);
+	number("/cg/a/hugetlb.2MB.current", KVF_MIB);
+	CU_ASSERT_EQUAL(check_huge(511 * KVF_MIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(511 * KVF_MIB + 1), KVF_ENOMEM);
+}
+
+static void test_this_machine(void)
+{
+	CU_ASSERT_EQUAL(kvf_pool_check_memory("", 1, 0, false, NULL), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_pool_check_memory("", (uint64_t)1 << 50, 0, false, NULL), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(kvf_pool_check_memory(NULL, (uint64_t)1 << 50, 0, true, NULL), KVF_ENOMEM);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{ "mem_available", test_mem_available },
+		{ "nothing_known", test_nothing_known },
+		{ "v2_every_ancestor", test_v2_every_ancestor },
+		{ "v2_high_alone", test_v2_high_alone },
+		{ "v1", test_v1 },
+		{ "no_mountinfo", test_no_mountinfo },
+		{ "container", test_container },
+		{ "long_lines", test_long_lines },
+		{ "hugetlb", test_hugetlb },
+		{ "this_machine", test_this_machine },
+	};
+
+	return kvf_test_main("memcheck", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
