@@ -271,7 +271,7 @@ static void random_list(struct gen_copy *gen, struct gen_rng *rng, const struct 
 		uint32_t *at = &gen->ids[i][first - list->first_block + k];
 
 		*at = gen_below(rng, 8) ? id : KVF_BLOCK_NULL;
-		/* Two blocks on at most, three times as many as the chunk needs are there: none comes twice. */
+		/* Two blocks on at most, and there are three times a chunk's and four more: none comes twice. */
 		id = (id + 1 + (gen_below(rng, 3) == 0)) % g->n_blocks;
 	}
 }
@@ -298,6 +298,8 @@ void gen_copy_random(struct gen_copy *gen, struct gen_rng *rng, const struct kvf
 	for (i = 0; i < layout->n_groups; i++)
 		layers += layout->groups[i].n_layers;
 	copy->chunk_first_token = (uint64_t)gen_below(rng, 5) * chunk_size;
+	if (gen_below(rng, 8) == 0) /* no engine does that, but the walk is defined */
+		copy->chunk_first_token += gen_below(rng, chunk_size);
 	copy->chunk_tokens = gen_below(rng, 2) ? chunk_size : 1 + gen_below(rng, chunk_size);
 	copy->n = copy->chunk_tokens;
 	if (gen_below(rng, 2)) {

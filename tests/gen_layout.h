@@ -39,7 +39,7 @@ struct gen_memory {
 	size_t n;
 };
 
-/* The memory behind tensors has room around it: all of it is saved, restored and compared, so that a stray write shows. */
+/* The memory behind tensors has room around it: all of it is saved, restored, compared, so that a stray write shows. */
 struct gen_layout {
 	struct kvf_layout layout;
 	struct kvf_group groups[KVF_MAX_GROUPS];
@@ -69,7 +69,7 @@ struct gen_copy {
 	uint32_t *ids[KVF_MAX_GROUPS];
 };
 
-/* A random one: partial chunks, ranges of tokens and layers, lists with first_block > 0 and null blocks. No block twice. */
+/* A random one: partial chunks, ranges of tokens and layers, first_block > 0, null blocks. No block comes twice. */
 void gen_copy_random(struct gen_copy *gen, struct gen_rng *rng, const struct kvf_layout *layout, uint32_t chunk_size);
 /* A whole chunk at sequence position 0. ids: adjacent (0, 1, 2...) or every other block, backwards. */
 void gen_copy_whole(struct gen_copy *gen, const struct kvf_layout *layout, uint32_t chunk_size, bool adjacent);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The slow reference of layouts. Pages are ordered as docs/layouts.md says in other words than src/device does: all
- * positions of a page are sorted by their distance from its first byte on the device, and a position's rank is its place.
+ * The slow reference of layouts. Pages are ordered as docs/layouts.md says, in another way than src/device does it: all
+ * positions of a page are sorted by their distance from its first byte on the device; a position's rank is its place.
  */
 #include "tests/ref_layout.h"
 

@@ -9,14 +9,15 @@
  * KVF_PAYLOAD_LMCACHE: [plane][layer][token][head][element]. Element bytes of (p, l, t, h) start at
  *	(((p*L + l)*T + t)*H + h)*hb        from the group's start.
  *
- * KVF_PAYLOAD_PAGES: [page][layer][plane][the device's order]. A page is what one device block holds of a chunk: with
- * S = min(block_tokens, chunk_size), page i has the chunk's tokens [i*S, min((i+1)*S, T)); only the last may hold
- * fewer than S, call a page's number n. (Chunks begin at multiples of chunk_size, so a page never straddles two blocks;
- * where a block is larger than a chunk, the page is the chunk.) Page i starts at i*S*L*P*H*hb. In it follow the layers,
- * in each layer the planes, K first, and in each plane the axes token (n positions) and head (H), the one with the
- * larger device stride outside. Where K and V are fused inside the row, that is where base[1] - base[0] is the same
- * positive number for all layers of the group and smaller than the larger of the strides of token and head, the plane is
- * a third axis sorted with the other two instead. Axes of one position count as innermost: their place changes nothing.
+ * KVF_PAYLOAD_PAGES: [page][layer][plane][the device's order]. A page is what one device block holds of a chunk:
+ * with S = min(block_tokens, chunk_size), page i has the chunk's tokens [i*S, min((i+1)*S, T)); only the last may
+ * hold fewer than S, call a page's number n. (Chunks begin at multiples of chunk_size, so a page never straddles
+ * two blocks; where a block is larger than a chunk, the page is the chunk.) Page i starts at i*S*L*P*H*hb. In it
+ * follow the layers, in each layer the planes, K first, and in each plane the axes token (n positions) and head
+ * (H), the one with the larger device stride outside. Where K and V are fused inside the row, that is where
+ * base[1] - base[0] is the same positive number for all layers of the group and smaller than the larger of the
+ * strides of token and head, the plane is a third axis sorted with the other two instead. Axes of one position
+ * count as innermost: their place changes nothing.
  * So a full page has its device's own order, and is one run where the device block is contiguous. The order depends on
  * strides and on block_tokens: kvf_layout_order_code() is for the fingerprint.
  *

@@ -44,7 +44,7 @@ void kvf_layout_fini(struct kvf_layout_plan *plan, struct kvf_mem *mem);
 int kvf_layout_rebind(struct kvf_layout_plan *plan, const struct kvf_layout *layout, char *detail, size_t detail_size);
 
 /* Order of the axes inside the pages of every group, four bits a group, 0 with KVF_PAYLOAD_LMCACHE. With
- * KVF_PAYLOAD_PAGES it decides the order of the payload's bytes, so it belongs into the fingerprint, as block_tokens does. */
+ * KVF_PAYLOAD_PAGES it decides the order of the payload's bytes: it belongs into the fingerprint, as block_tokens does. */
 uint64_t kvf_layout_order_code(const struct kvf_layout_plan *plan);
 
 /* Payload bytes of a chunk of n tokens (n <= chunk_tokens). For KVF_PAYLOAD_PAGES and opaque layouts see layout.c. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Walking one kvf_copy as runs. The walk goes by atoms: the elements of one layer and plane (or both, where the plane is
- * an axis of the page) in one stretch of tokens inside one block and one page; atoms that touch on both sides become one
- * run.
+ * Walking one kvf_copy as runs. The walk goes by atoms: the elements of one layer and plane (or of both, where the
+ * plane is an axis of the page) in one stretch of tokens inside one block and one page; atoms that touch on both
+ * sides become one run.
  *
  * The nesting of the walk is that of the payload: KVF_PAYLOAD_LMCACHE plane, layer, stretch; KVF_PAYLOAD_PAGES stretch,
  * layer, plane. An atom whose axes do not merge into rows is walked by its one or two outer axes as well.

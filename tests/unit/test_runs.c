@@ -250,10 +250,16 @@ static void test_tensors_stay_apart(void)
 	gen_copy_whole(&gc, &b.gen.layout, 64, true);
 	gc.copy.payload = b.payload;
 	CU_ASSERT_EQUAL(apply(&b, &gc.copy, false, &rows), 3);
-	/* The same memory declared as layers inside one block is one run. */
+	/* So are tensors of a single block each. */
 	b.gen.groups[0].n_blocks = 1;
 	b.gen.groups[0].block_tokens = 64;
+	b.gen.groups[0].block_stride = tensor;
+	kvf_layout_fini(&b.plan, &b.mem);
+	CU_ASSERT_EQUAL_FATAL(kvf_layout_init(&b.plan, &b.mem, &b.gen.layout, 64, NULL, 0), KVF_OK);
+	CU_ASSERT_EQUAL(apply(&b, &gc.copy, false, &rows), 3);
+	/* The same memory declared as layers inside one block is one run, whatever the stride of the only head. */
 	b.gen.groups[0].block_stride = 3 * tensor;
+	b.gen.groups[0].head_stride = 7;
 	kvf_layout_fini(&b.plan, &b.mem);
 	CU_ASSERT_EQUAL_FATAL(kvf_layout_init(&b.plan, &b.mem, &b.gen.layout, 64, NULL, 0), KVF_OK);
 	for (k = 0; k < gc.lists[0].n; k++)
