@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROOM_MIN 16 /* less than a severity and a few letters is not worth a line */
+
 void kvf_report_init(struct kvf_report *report, char *text, size_t text_size)
 {
 	if (!report)
@@ -88,19 +90,16 @@ void kvf_report_add(struct kvf_report *report, enum kvf_severity severity, const
 		return;
 	line = report->text + report->text_used;
 	room = report->text_size - report->text_used;
-	/* Shorter than this a line says nothing: "error: x\n" and the terminator. */
-	if (room < 10) {
+	if (room < ROOM_MIN) {
 		report->truncated++;
 		return;
 	}
 	n = snprintf(line, room, "%s: ", severity_name(severity));
 	used = n < 0 ? 0 : (size_t)n;
-	if (used + 2 < room) {
-		va_start(args, fmt);
-		n = vsnprintf(line + used, room - used, fmt, args);
-		va_end(args);
-		used += n < 0 ? 0 : (size_t)n;
-	}
+	va_start(args, fmt);
+	n = vsnprintf(line + used, room - used, fmt, args);
+	va_end(args);
+	used += n < 0 ? 0 : (size_t)n;
 	if (used + 2 > room) {
 		report->truncated++;
 		used = whole_utf8(line, room - 2);

@@ -80,20 +80,30 @@ static int refuse_features(struct reader *r)
 	return KVF_OK;
 }
 
+/* libyaml notices an unfinished key or quote only where something else begins: show where it
+ * started. */
+static uint32_t problem_line(const yaml_parser_t *p)
+{
+	bool inside_token = p->error == YAML_SCANNER_ERROR && p->context &&
+			    (strstr(p->context, "simple key") || strstr(p->context, "quoted"));
+
+	return (uint32_t)(inside_token ? p->context_mark.line : p->problem_mark.line) + 1;
+}
+
 static int next(struct reader *r)
 {
-	drop_event(r);
-	if (!yaml_parser_parse(&r->parser, &r->event)) {
-		const yaml_parser_t *p = &r->parser;
+	const yaml_parser_t *p = &r->parser;
 
-		if (p->error == YAML_MEMORY_ERROR)
-			return KVF_ENOMEM;
-		return fail(r, (uint32_t)p->problem_mark.line + 1, "this is not YAML: %s%s%s",
-			p->problem ? p->problem : "it cannot be read", p->context ? ", " : "",
-			p->context ? p->context : "");
+	drop_event(r);
+	if (yaml_parser_parse(&r->parser, &r->event)) {
+		r->have_event = true;
+		return refuse_features(r);
 	}
-	r->have_event = true;
-	return refuse_features(r);
+	if (p->error == YAML_MEMORY_ERROR)
+		return KVF_ENOMEM;
+	return fail(r, problem_line(p), "this is not YAML: %s%s%s",
+		p->problem ? p->problem : "it cannot be read", p->context ? ", " : "",
+		p->context ? p->context : "");
 }
 
 /* ------------------------------------------------------------------------------------------------------------------

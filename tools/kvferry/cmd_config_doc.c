@@ -79,9 +79,12 @@ static void put_row(FILE *out, const struct kvf_key *key)
 	else
 		fprintf(out, " | null | %s | ", kvf_class_name((enum kvf_key_class)key->class));
 	put(out, key->doc);
-	if (key->why) {
-		fputs(". ", out);
+	if (key->type == KVF_TYPE_URL) {
+		fputs(" (any other scheme is refused)", out);
+	} else if (key->why) {
+		fputs(" (", out);
 		put(out, key->why);
+		fputc(')', out);
 	}
 	fputs(" |\n", out);
 }
