@@ -151,8 +151,6 @@ int kvf_seq_dup(const struct kvf_seq *seq, struct kvf_seq **out)
 	copy->extras = copy_of(mem, seq->extras, copy->cap_extras * sizeof(*seq->extras),
 		seq->n_extras * sizeof(*seq->extras), &failed);
 	if (failed) {
-		if (!copy->extras)
-			copy->cap_extras = 0;
 		release(copy);
 		return kvf_seq_no_memory(seq->env, 2 * chunk, "fork");
 	}

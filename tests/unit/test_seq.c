@@ -219,7 +219,8 @@ static void test_extra_rules(void)
 	CU_ASSERT_EQUAL(kvf_seq_add_extra(seq, 5, 30, id), KVF_EINVAL);
 	CU_ASSERT_EQUAL(kvf_seq_add_extra(seq, 20, 1, id), KVF_OK);
 	CU_ASSERT_EQUAL(kvf_seq_add_extra(seq, 5, 5, id), KVF_OK);
-	CU_ASSERT_EQUAL(seq->n_extras, 3);
+	CU_ASSERT_EQUAL(kvf_seq_add_extra(seq, 80, 10, id), KVF_OK);
+	CU_ASSERT_EQUAL(seq->n_extras, 4);
 	kvf_seq_add(seq, tokens, 95);
 	CU_ASSERT_EQUAL(seq->n_extras, 0); /* nothing can bring those chunks back */
 	/* A truncate forgets what lies behind it, and cuts what reaches across. */
@@ -232,6 +233,13 @@ static void test_extra_rules(void)
 	kvf_seq_add_extra(plain, 0, 6, id);
 	kvf_seq_add(plain, tokens, 20);
 	CU_ASSERT(same_keys(seq, plain));
+	kvf_seq_add_extra(plain, 20, 15, id);
+	kvf_seq_add(plain, tokens, 15);
+	CU_ASSERT_EQUAL(plain->n_extras, 1);
+	kvf_seq_cut(plain, 30);
+	CU_ASSERT_EQUAL(plain->n_extras, 1);
+	kvf_seq_cut(plain, 20);
+	CU_ASSERT_EQUAL(plain->n_extras, 0);
 	kvf_seq_free(seq);
 	kvf_seq_free(plain);
 	rig_fini(&r);
