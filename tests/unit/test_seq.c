@@ -240,6 +240,11 @@ static void test_extra_rules(void)
 	CU_ASSERT_EQUAL(plain->n_extras, 1);
 	kvf_seq_cut(plain, 20);
 	CU_ASSERT_EQUAL(plain->n_extras, 0);
+	kvf_seq_add_extra(plain, 25, 13, id);
+	kvf_seq_add(plain, tokens, 25);
+	CU_ASSERT_EQUAL(plain->n_extras, 1);
+	kvf_seq_cut(plain, 30);
+	CU_ASSERT_EQUAL(plain->n_extras, 0); /* cut to [25, 30), in a chunk that is closed for good */
 	kvf_seq_free(seq);
 	kvf_seq_free(plain);
 	rig_fini(&r);
