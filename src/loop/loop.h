@@ -62,8 +62,8 @@ void kvf_loop_fini(struct kvf_loop *loop);
  * refuses): the watch is off then.
  */
 int kvf_loop_watch(struct kvf_loop *loop, struct kvf_watch *watch, int fd, unsigned events);
-/* Calls ready() of what is ready, without waiting. Returns how many. No system call when nothing is watched; 0 when
- * called from inside ready(). */
+/* Calls ready() of what is ready, without waiting; of more than 64 descriptors some may have to wait for the next run.
+ * Returns how many. No system call when nothing is watched; 0 when called from inside ready(). */
 unsigned kvf_loop_run(struct kvf_loop *loop);
 /* The descriptor for the host; made on first use, with everything watched so far mirrored, and readable until the
  * first kvf_loop_arm(). fd or KVF_ENOMEM, KVF_EIO. */

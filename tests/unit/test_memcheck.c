@@ -148,14 +148,14 @@ static void test_v1(void)
 	machine();
 	file("/proc/self/cgroup", "9:name=systemd:/x\n8:cpu,memory,pids:/job/7\n0::/\n");
 	file("/proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
-				     "35 31 0:32 / /mnt/mem rw,relatime - cgroup cgroup rw,cpu,memory,pids\n");
-	file("/mnt/mem/memory.limit_in_bytes", "9223372036854771712\n");
-	number("/mnt/mem/job/memory.limit_in_bytes", 8 * KVF_GIB);
+				     "35 31 0:32 / /cg/mem rw,relatime - cgroup cgroup rw,cpu,memory,pids\n");
+	file("/cg/mem/memory.limit_in_bytes", "9223372036854771712\n");
+	number("/cg/mem/job/memory.limit_in_bytes", 8 * KVF_GIB);
 	bound(8 * KVF_GIB, 0);
-	number("/mnt/mem/job/7/memory.limit_in_bytes", 512 * KVF_MIB);
-	number("/mnt/mem/job/7/memory.usage_in_bytes", 100 * KVF_MIB);
+	number("/cg/mem/job/7/memory.limit_in_bytes", 512 * KVF_MIB);
+	number("/cg/mem/job/7/memory.usage_in_bytes", 100 * KVF_MIB);
 	bound(412 * KVF_MIB, 0);
-	file("/mnt/mem/job/7/memory.stat", "inactive_file 7\ntotal_inactive_file 10485760\ntotal_active_file 2\n");
+	file("/cg/mem/job/7/memory.stat", "inactive_file 7\ntotal_inactive_file 10485760\ntotal_active_file 2\n");
 	bound(422 * KVF_MIB + 1, 0);
 	CU_ASSERT(says("memory.limit_in_bytes"));
 	CU_ASSERT(says("/job/7"));
