@@ -140,15 +140,20 @@ static void judge(struct query *q, uint64_t bytes, uint64_t room, const char *wh
 		  const char *cure)
 {
 	uint64_t fits = room > q->reserve ? room - q->reserve : 0;
+	/* Thousandths, rounded down: what is advised must fit. */
+	uint64_t advised = fits / (KVF_GIB / 1000 + 1);
+	char advice[64] = "";
 
 	if (bytes <= fits)
 		return;
 	q->refused = true;
+	if (advised)
+		(void)snprintf(advice, sizeof(advice), "set max_local_cpu_size to at most %.3f, or ",
+			       (double)advised / 1000.0);
 	kvf_report_add(q->report, KVF_ERROR,
 		       "pool: %.3f GiB (%" PRIu64 " bytes) of locked memory wanted and %.3f GiB to stay free, but %s "
-		       "has room for %.3f GiB (%" PRIu64 " bytes): %s; set max_local_cpu_size to at most %.3f, or "
-		       "raise %s",
-		       gib(bytes), bytes, gib(q->reserve), where, gib(room), room, numbers, gib(fits), cure);
+		       "has room for %.3f GiB (%" PRIu64 " bytes): %s; %sraise %s",
+		       gib(bytes), bytes, gib(q->reserve), where, gib(room), room, numbers, advice, cure);
 }
 
 static void check_available(struct query *q, uint64_t bytes)

@@ -82,7 +82,9 @@ static void test_mem_available(void)
 	CU_ASSERT_EQUAL(check(1, 33 * KVF_GIB), KVF_ENOMEM);
 	CU_ASSERT_EQUAL(check(UINT64_MAX, UINT64_MAX), KVF_ENOMEM);
 	CU_ASSERT(says("MemAvailable"));
-	CU_ASSERT(says("max_local_cpu_size"));
+	CU_ASSERT(!says("max_local_cpu_size")); /* nothing would fit */
+	CU_ASSERT_EQUAL(check(40 * KVF_GIB, KVF_GIB), KVF_ENOMEM);
+	CU_ASSERT(says("max_local_cpu_size to at most 30.99")); /* rounded down */
 }
 
 static void test_nothing_known(void)
