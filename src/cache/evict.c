@@ -171,6 +171,26 @@ void kvf_evict_release(struct kvf_evict *evict, uint32_t e)
 	link_order(evict, e, entry[e].policy_aux, true);
 }
 
+/*
+ * Victims come one after the other from all over memory: while one is dealt with, the index's cell of the next and the
+ * entry of the one after that are on their way.
+ */
+static inline void fetch_next(const struct kvf_evict *evict, uint32_t e)
+{
+	const struct kvf_entry *entry = evict->index->entry;
+	uint32_t next = entry[e].policy_prev;
+
+	if (next == KVF_NIL)
+		return;
+	kvf_index_fetch(evict->index, next);
+	if (entry[next].policy_prev != KVF_NIL) {
+		const struct kvf_entry *after = &entry[entry[next].policy_prev];
+
+		__builtin_prefetch(after, 1);
+		__builtin_prefetch(&after->parent_generation, 1);
+	}
+}
+
 uint32_t kvf_evict_victim(struct kvf_evict *evict)
 {
 	const struct kvf_entry *entry = evict->index->entry;
@@ -185,7 +205,11 @@ uint32_t kvf_evict_victim(struct kvf_evict *evict)
 		else if (minds_kids(evict) && entry[e].kids)
 			park(evict, e, true);
 		else
-			return e;
+			break;
+	}
+	if (e != KVF_NIL) {
+		fetch_next(evict, e);
+		return e;
 	}
 	while ((e = evict->parked_kids.tail) != KVF_NIL) {
 		if (!in_use(&entry[e]))

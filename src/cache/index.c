@@ -18,14 +18,23 @@
 #include "kvferry/kvf_status.h"
 
 #define CAP_MAX ((uint32_t)1 << 31)
-#define BATCH 32u      /* keys whose cells, then entries, are fetched at once */
-#define BATCH_FIRST 4u /* most misses show within the first few keys */
+#define HUGE_FROM ((size_t)1 << 20) /* bytes of the array that stay on small pages */
+#define RING 32u /* probes under way: half wait for their cells, half for their entries */
 
 static size_t array_bytes(uint32_t cap)
 {
 	size_t page = 4096;
 
 	return (size_t)kvf_align_up((uint64_t)cap * sizeof(struct kvf_entry), page);
+}
+
+/* Huge pages halve the cost of a miss, but an index with few entries is not to take one. */
+static void huge_pages(const struct kvf_index *index)
+{
+	size_t bytes = array_bytes(index->cap);
+
+	if (bytes >= 2 * HUGE_FROM)
+		(void)madvise((char *)index->entry + HUGE_FROM, bytes - HUGE_FROM, MADV_HUGEPAGE);
 }
 
 int kvf_index_init(struct kvf_index *index, struct kvf_mem *mem, uint32_t cap)
@@ -47,6 +56,7 @@ int kvf_index_init(struct kvf_index *index, struct kvf_mem *mem, uint32_t cap)
 		return KVF_ENOMEM;
 	}
 	index->entry = p;
+	huge_pages(index);
 	return KVF_OK;
 }
 
@@ -73,6 +83,7 @@ int kvf_index_reserve(struct kvf_index *index, uint32_t cap)
 		index->entry = p;
 	}
 	index->cap = cap;
+	huge_pages(index);
 	return KVF_OK;
 }
 
@@ -93,70 +104,80 @@ uint32_t kvf_index_find(const struct kvf_index *index, const uint8_t *key)
 	return KVF_NIL;
 }
 
-/* An entry may lie across two lines. */
+/* Key and state, which may lie across two lines. */
 static inline void fetch_entry(const struct kvf_entry *e)
 {
 	__builtin_prefetch(e);
-	__builtin_prefetch((const char *)e + sizeof(*e) - 1);
+	__builtin_prefetch(&e->state);
 }
 
-/* The cells of the keys have been asked for. Asks for the entries they name. */
-static void probe_batch(const struct kvf_index *index, const struct kvf_index_cell **at,
-	const uint32_t *fp, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		const struct kvf_index_cell *c = at[i];
+/* A probe under way: where it stands and what it looks for. */
+struct probe {
+	const struct kvf_index_cell *at;
+	uint32_t fingerprint;
+};
 
-		while (c->fingerprint && c->fingerprint != fp[i])
-			c++;
-		at[i] = c;
-		if (c->fingerprint)
-			fetch_entry(&index->entry[c->entry]);
-	}
+static inline void probe_start(
+	const struct kvf_index *index, struct probe *probe, const uint8_t *key)
+{
+	probe->fingerprint = kvf_index_fingerprint(key);
+	probe->at = kvf_index_start(index, probe->fingerprint);
+	__builtin_prefetch(probe->at);
 }
 
-static void start_batch(const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n,
-	const struct kvf_index_cell **at, uint32_t *fp)
+static inline void probe_cells(const struct kvf_index *index, struct probe *probe)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		fp[i] = kvf_index_fingerprint(keys[i]);
-		at[i] = kvf_index_start(index, fp[i]);
-		__builtin_prefetch(at[i]);
+	const struct kvf_index_cell *c = probe->at;
+
+	while (c->fingerprint && c->fingerprint != probe->fingerprint)
+		c++;
+	probe->at = c;
+	if (c->fingerprint)
+		fetch_entry(&index->entry[c->entry]);
+}
+
+static inline uint32_t probe_end(
+	const struct kvf_index *index, const struct probe *probe, const uint8_t *key)
+{
+	const struct kvf_index_cell *c = probe->at;
+
+	for (; c->fingerprint; c++) {
+		if (c->fingerprint == probe->fingerprint && key_is(&index->entry[c->entry], key))
+			return c->entry;
 	}
+	return KVF_NIL;
 }
 
 uint32_t kvf_index_resident_prefix(
 	const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out)
 {
-	const struct kvf_index_cell *at[2][BATCH];
-	uint32_t fp[2][BATCH];
-	uint32_t now = n < BATCH_FIRST ? n : BATCH_FIRST;
-	unsigned int side = 0;
-	uint32_t done = 0;
+	struct probe ring[RING];
+	uint32_t cells = n < RING ? n : RING; /* keys whose cells were asked for */
+	uint32_t entries = n < RING / 2 ? n : RING / 2; /* keys whose entries were */
 
-	start_batch(index, keys, now, at[0], fp[0]);
-	while (now) {
-		uint32_t rest = n - done - now;
-		uint32_t next = rest < BATCH ? rest : BATCH;
-
-		probe_batch(index, at[side], fp[side], now);
-		start_batch(index, keys + done + now, next, at[!side], fp[!side]);
-		for (uint32_t i = 0; i < now; i++, done++) {
-			const struct kvf_index_cell *c = at[side][i];
-
-			while (c->fingerprint &&
-				(c->fingerprint != fp[side][i] ||
-					!key_is(&index->entry[c->entry], keys[done])))
-				c++;
-			if (!c->fingerprint || index->entry[c->entry].state != KVF_ENTRY_RESIDENT)
-				return done;
-			if (out)
-				out[done] = c->entry;
-		}
-		side = !side;
-		now = next;
+	for (uint32_t i = 0; i < cells; i++)
+		probe_start(index, &ring[i], keys[i]);
+	for (uint32_t i = 0; i < entries; i++) {
+		probe_cells(index, &ring[i]);
+		if (!ring[0].at->fingerprint)
+			return 0; /* nothing of it is here, as often */
 	}
-	return done;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t e;
+
+		if (entries < n)
+			probe_cells(index, &ring[entries++ % RING]);
+		e = probe_end(index, &ring[i % RING], keys[i]);
+		if (e == KVF_NIL || index->entry[e].state != KVF_ENTRY_RESIDENT)
+			return i;
+		if (out)
+			out[i] = e;
+		if (cells < n) {
+			probe_start(index, &ring[cells % RING], keys[cells]);
+			cells++;
+		}
+	}
+	return n;
 }
 
 static inline bool in_table(const struct kvf_entry *e)
@@ -179,17 +200,6 @@ static void link_parent(struct kvf_index *index, struct kvf_entry *e, uint32_t p
 	p->kids++;
 }
 
-static uint32_t take_entry(struct kvf_index *index)
-{
-	uint32_t number = index->free_head;
-
-	if (number != KVF_NIL)
-		index->free_head = index->entry[number].policy_next;
-	else
-		number = index->used++;
-	return number;
-}
-
 uint32_t kvf_index_insert(struct kvf_index *index, const uint8_t *key, uint32_t parent)
 {
 	uint32_t fp = kvf_index_fingerprint(key);
@@ -197,15 +207,16 @@ uint32_t kvf_index_insert(struct kvf_index *index, const uint8_t *key, uint32_t 
 	uint32_t generation;
 	struct kvf_entry *e;
 
-	if (index->free_head == KVF_NIL && index->used == index->cap)
-		return KVF_NIL;
-	if (kvf_index_table_step(index))
-		return KVF_NIL;
 	number = index->free_head != KVF_NIL ? index->free_head : index->used;
+	if (number == index->cap || kvf_index_table_step(index))
+		return KVF_NIL;
 	if (kvf_index_table_put(index, fp, number))
 		return KVF_NIL;
-	number = take_entry(index);
 	e = &index->entry[number];
+	if (number == index->used)
+		index->used++;
+	else
+		index->free_head = e->policy_next;
 	generation = e->generation;
 	*e = (struct kvf_entry){
 		.slot = KVF_NIL,
@@ -273,6 +284,13 @@ void kvf_index_free(struct kvf_index *index, uint32_t entry)
 	e->policy_next = index->free_head;
 	index->free_head = entry;
 	index->live--;
+}
+
+void kvf_index_fetch(const struct kvf_index *index, uint32_t entry)
+{
+	uint32_t fp = kvf_index_fingerprint(index->entry[entry].key);
+
+	__builtin_prefetch(kvf_index_start(index, fp), 1);
 }
 
 uint64_t kvf_index_bytes(const struct kvf_index *index)

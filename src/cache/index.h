@@ -35,26 +35,27 @@ enum kvf_entry_flags {
 	KVF_ENTRY_PARKED_KIDS = 1u << 5 /* evict.c: parked on the list of those with kids */
 };
 
+/* What finding and evicting look at comes first. */
 struct kvf_entry {
 	uint8_t key[16];	/* first half of the chunk key; the slot's header has it all */
-	uint32_t parent;	/* entry of the parent chunk, KVF_NIL if it is not here */
-	uint32_t slot;		/* KVF_NIL until it has one */
-	uint32_t generation;	/* changes each time the entry is freed: (number, generation) never repeats */
-	uint32_t tenant;
-	uint32_t policy_prev;	/* eviction policy's links */
-	uint32_t policy_next;
-	uint32_t policy_aux;
-	uint32_t n_tokens;
-	uint32_t depth;		/* chunk number in its sequence */
-	uint32_t xfer;		/* transfer that fills it, else KVF_NIL */
-	uint32_t kids;		/* entries whose parent this is */
-	uint32_t parent_generation; /* index.c: of the parent when it was linked; see kvf_index_parent */
-	uint16_t pins;		/* I/O in flight and jobs at work */
-	uint16_t leases;
 	uint8_t state;		/* enum kvf_entry_state */
 	uint8_t flags;		/* enum kvf_entry_flags */
 	uint8_t tiers_have;	/* bit i: tier i is known to hold it */
 	uint8_t tiers_want;	/* bit i: a spill to tier i is queued or in flight */
+	uint16_t pins;		/* I/O in flight and jobs at work */
+	uint16_t leases;
+	uint32_t kids;		/* entries whose parent this is */
+	uint32_t policy_prev;	/* eviction policy's links */
+	uint32_t policy_next;
+	uint32_t policy_aux;
+	uint32_t parent;	/* entry of the parent chunk, KVF_NIL if it is not here */
+	uint32_t parent_generation; /* index.c: of the parent when it was linked; see kvf_index_parent */
+	uint32_t generation;	/* changes each time the entry is freed: (number, generation) never repeats */
+	uint32_t slot;		/* KVF_NIL until it has one */
+	uint32_t tenant;
+	uint32_t n_tokens;
+	uint32_t depth;		/* chunk number in its sequence */
+	uint32_t xfer;		/* transfer that fills it, else KVF_NIL */
 };
 
 struct kvf_index_cell {
@@ -107,6 +108,8 @@ void kvf_index_free(struct kvf_index *index, uint32_t entry);
 uint32_t kvf_index_parent(const struct kvf_index *index, uint32_t entry);
 /* Links an entry to a parent that came (back) after it, if it has no live one. True if it was linked. */
 bool kvf_index_adopt(struct kvf_index *index, uint32_t entry, uint32_t parent);
+/* Asks for the memory that kvf_index_remove() of the entry will look at. */
+void kvf_index_fetch(const struct kvf_index *index, uint32_t entry);
 /* Bytes of memory that the index takes: tables and touched entries. */
 uint64_t kvf_index_bytes(const struct kvf_index *index);
 
