@@ -172,7 +172,8 @@ struct kvf_identity {
 
 enum kvf_open_flags {
 	KVF_OPEN_MIGRATING = 1u << 0,	/* the owner may change between calls, never during one (work-stealing hosts) */
-	KVF_OPEN_LOOKUP_ONLY = 1u << 1, /* no layout: lookup, prefetch of known sizes, pin, remove (schedulers) */
+	/* No device: lookup, prefetch, pin, remove (schedulers). Pass the workers' layout to get the workers' keys. */
+	KVF_OPEN_LOOKUP_ONLY = 1u << 1,
 	KVF_OPEN_NO_EVENTS = 1u << 2	/* no stored/evicted event ring */
 };
 
@@ -266,7 +267,8 @@ KVF_API void kvf_seq_params_init(struct kvf_seq_params *params);
 KVF_API int kvf_seq_open(struct kvf_engine *engine, const struct kvf_seq_params *params, struct kvf_seq **out);
 
 /* Appends tokens; each chunk key is computed once, when the chunk fills. Cost: one SHA-256 pass over the tokens.
- * KVF_OK; KVF_ENOMEM and KVF_ERANGE (over 2^31 tokens) leave the sequence unchanged. */
+ * KVF_OK; KVF_ENOMEM, KVF_ERANGE (over 2^31 tokens) and KVF_EINVAL (after kvf_seq_append_keys()) leave the sequence
+ * unchanged. */
 KVF_API int kvf_seq_append(struct kvf_seq *seq, const uint32_t *tokens, size_t n);
 
 /* Says that the n tokens from `first` (which must not be appended yet: first >= length) stand for content with this
@@ -427,6 +429,12 @@ enum kvf_reason {
 	KVF_REASON_POLICY = 11	  /* min_retrieve_tokens, freeze and other settings */
 };
 
+enum kvf_done_flags {
+	/* A layerwise operation had no room for all its chunks at once and went chunk by chunk: its layers became ready
+	 * together, at the end. */
+	KVF_DONE_CHUNKWISE = 1u << 0
+};
+
 struct kvf_completion {
 	uint64_t op_id;
 	uint64_t user_data;
@@ -442,7 +450,7 @@ struct kvf_completion {
 	uint32_t need;	     /* lookup: max(usable - computed_tokens, 0) */
 	uint32_t layers;     /* progress of a layerwise retrieve: layers issued */
 	uint32_t ram_tokens; /* of `tokens`: found in RAM when the operation looked */
-	uint32_t reserved0;
+	uint32_t flags;	     /* enum kvf_done_flags */
 	uint64_t lease_id; /* lookup, prefetch, pin with a lease; 0 = none was given */
 	uint64_t reserved1;
 };

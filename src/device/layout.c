@@ -31,27 +31,6 @@
 #include "base/compiler.h"
 #include "device/layout_check.h"
 
-size_t kvf_dtype_bytes(enum kvf_dtype dtype)
-{
-	switch (dtype) {
-	case KVF_UINT8:
-	case KVF_INT8:
-	case KVF_FP8_E4M3:
-	case KVF_FP8_E5M2:
-		return 1;
-	case KVF_FLOAT16:
-	case KVF_BFLOAT16:
-		return 2;
-	case KVF_FLOAT32:
-		return 4;
-	case KVF_FLOAT64:
-		return 8;
-	case KVF_DTYPE_NONE:
-		break;
-	}
-	return 0;
-}
-
 /* 0: the plane is no axis of the page. */
 static uint64_t fused_plane_stride(const struct kvf_group *g)
 {

@@ -63,3 +63,9 @@ bool kvf_breaker_fail(struct kvf_breaker *breaker, uint64_t now_ns)
 	breaker->opens += was_closed;
 	return was_closed;
 }
+
+void kvf_breaker_forget(struct kvf_breaker *breaker)
+{
+	if (breaker->state == KVF_BREAKER_PROBING)
+		breaker->state = KVF_BREAKER_OPEN;
+}

@@ -34,4 +34,7 @@ bool kvf_breaker_succeed(struct kvf_breaker *breaker);
 /* A request failed or timed out. True when that opened it. */
 bool kvf_breaker_fail(struct kvf_breaker *breaker, uint64_t now_ns);
 
+/* A request was withdrawn before it could tell: if it was the probe, another may be sent. */
+void kvf_breaker_forget(struct kvf_breaker *breaker);
+
 #endif

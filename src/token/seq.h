@@ -51,6 +51,10 @@ struct kvf_seq {
 	/* Tail key, computed on demand: valid while tail_n == n_tokens % chunk_size > 0. */
 	uint32_t tail_n;
 	uint8_t tail_key[KVF_KEY_BYTES];
+	/* The engine's: the last partial chunk that a store of this sequence left behind. */
+	bool has_partial;
+	uint64_t partial_tokens;
+	uint8_t partial_key[KVF_KEY_BYTES];
 };
 
 #define KVF_SEQ_MAX_TOKENS ((uint64_t)1 << 31)

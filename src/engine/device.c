@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The device as the engine drives it: which one, copies begun and completed, fences captured. A device that is full is
+ * offered the waiting copies again each turn; one that copies synchronously gets one chunk a turn.
+ */
+#include "engine/engine.h"
+
+static struct kvf_engine *engine_of(struct kvf_device_host *host)
+{
+	return kvf_container_of(host, struct kvf_engine, device_host);
+}
+
+static void host_complete(struct kvf_device_host *host, struct kvf_copy *copy, int status)
+{
+	struct kvf_engine *e = engine_of(host);
+
+	copy->status = status;
+	copy->link = NULL;
+	if (e->copy_done_tail)
+		e->copy_done_tail->link = copy;
+	else
+		e->copy_done_head = copy;
+	e->copy_done_tail = copy;
+}
+
+static void *host_alloc(struct kvf_device_host *host, size_t n)
+{
+	return kvf_mem_alloc(&engine_of(host)->mem, n);
+}
+
+static void host_release(struct kvf_device_host *host, void *p, size_t n)
+{
+	kvf_mem_free(&engine_of(host)->mem, p, n);
+}
+
+static void host_log(struct kvf_device_host *host, enum kvf_log_level level, const char *msg)
+{
+	struct kvf_engine *e = engine_of(host);
+
+	kvf_log(&e->log, level, e->device->name, "%s", msg);
+}
+
+int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params)
+{
+	int rc;
+
+	if (!e->has_layout || e->flags & KVF_OPEN_LOOKUP_ONLY)
+		return KVF_OK;
+	e->device_host = (struct kvf_device_host){ sizeof(e->device_host), host_complete, host_alloc,
+						   host_release,	   host_log,	  params->report };
+	e->device = params->device;
+	e->device_self = params->device_self;
+	if (!e->device) {
+		rc = kvf_host_device_new(&e->mem, &e->plan, &e->own_host_device);
+		if (rc)
+			return rc;
+		e->device = &kvf_device_host_ops;
+		e->device_self = e->own_host_device;
+	}
+	rc = e->device->open(e->device_self, &e->device_host, &e->plan.layout, &e->device_caps);
+	e->device_host.report = NULL;
+	if (rc)
+		e->device = NULL;
+	return rc;
+}
+
+void kvf_device_close(struct kvf_engine *e)
+{
+	if (e->device)
+		e->device->close(e->device_self);
+	e->device = NULL;
+	if (e->own_host_device)
+		kvf_host_device_free(&e->mem, e->own_host_device);
+	e->own_host_device = NULL;
+}
+
+int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, struct kvf_fence *out)
+{
+	if (in->kind == KVF_FENCE_NONE || in->kind > KVF_FENCE_LATER)
+		return kvf_refuse(e, KVF_EINVAL, "fence.kind: %u is no fence; KVF_FENCE_NOW says that it is already true",
+				  in->kind);
+	if (!e->device->capture) {
+		if (in->kind == KVF_FENCE_NOW)
+			return KVF_OK;
+		return kvf_refuse(e, KVF_ENOTSUP, "fence.kind: device %s knows only KVF_FENCE_NOW, not %u",
+				  e->device->name, in->kind);
+	}
+	return e->device->capture(e->device_self, in, out);
+}
+
+void kvf_device_release(struct kvf_engine *e, struct kvf_fence *fence)
+{
+	if (e->device && e->device->release)
+		e->device->release(e->device_self, fence);
+}
+
+static void lost(struct kvf_engine *e, int status)
+{
+	if (status != KVF_EDEVLOST || e->device_lost)
+		return;
+	e->device_lost = true;
+	kvf_log(&e->log, KVF_LOG_ERROR, e->device->name, "device lost: RAM and lower tiers stay usable");
+}
+
+/* A copy that never began, or ended: what it means for its move. */
+static void copied(struct kvf_engine *e, struct kvf_move *move, int status)
+{
+	struct kvf_job *job = move->job;
+
+	lost(e, status);
+	job->n_copying--;
+	if (status) {
+		move->state = KVF_MOVE_FAILED;
+		move->status = status;
+		move->reason = status == KVF_ECANCELED ? KVF_REASON_CANCELED : KVF_REASON_DEVICE;
+	} else if (job->layerwise && ++move->layer < e->plan.n_layers) {
+		move->state = KVF_MOVE_IDLE;
+	} else {
+		move->state = KVF_MOVE_DONE;
+	}
+	kvf_job_ready(e, job);
+}
+
+static bool offer(struct kvf_engine *e, struct kvf_move *move)
+{
+	int rc = e->device_lost ? KVF_EDEVLOST : e->device->copy(e->device_self, &move->copy);
+
+	if (rc == KVF_EAGAIN)
+		return false;
+	if (rc) {
+		copied(e, move, rc);
+		return true;
+	}
+	e->n_copies++;
+	e->stats.device_copies++;
+	kvf_timeline_async(&e->timeline, move->copy.direction == KVF_COPY_GATHER ? KVF_ROW_D2H : KVF_ROW_H2D, 'b',
+			   move->copy.direction == KVF_COPY_GATHER ? "gather" : "scatter", e->clock.now_ns,
+			   (uint64_t)(uintptr_t)move, move->copy.payload_bytes);
+	return true;
+}
+
+void kvf_device_copy(struct kvf_engine *e, struct kvf_move *move)
+{
+	move->state = KVF_MOVE_COPYING;
+	move->job->n_copying++;
+	if (!kvf_list_empty(&e->copy_wait) || e->device_caps & KVF_DEVICE_SYNC || !offer(e, move))
+		kvf_list_push_back(&e->copy_wait, &move->wait);
+}
+
+static void offer_waiting(struct kvf_engine *e)
+{
+	while (!kvf_list_empty(&e->copy_wait)) {
+		struct kvf_move *move = kvf_list_entry(e->copy_wait.next, struct kvf_move, wait);
+
+		/* Its operation is ending: what was never begun need not be. */
+		if (move->job->stop) {
+			kvf_list_remove(&move->wait);
+			copied(e, move, KVF_ECANCELED);
+			continue;
+		}
+		kvf_list_remove(&move->wait);
+		if (!offer(e, move)) {
+			kvf_list_push_front(&e->copy_wait, &move->wait);
+			return;
+		}
+		if (e->device_caps & KVF_DEVICE_SYNC)
+			return;
+	}
+}
+
+bool kvf_device_turn(struct kvf_engine *e)
+{
+	uint64_t moved = 0;
+
+	if (!e->n_copies && kvf_list_empty(&e->copy_wait))
+		return false;
+	offer_waiting(e);
+	if (e->n_copies && e->device->progress)
+		moved = e->device->progress(e->device_self, KVF_TURN_COPY_BYTES);
+	while (e->copy_done_head) {
+		struct kvf_copy *copy = e->copy_done_head;
+		struct kvf_move *move = kvf_container_of(copy, struct kvf_move, copy);
+
+		e->copy_done_head = copy->link;
+		if (!e->copy_done_head)
+			e->copy_done_tail = NULL;
+		KVF_CHECK(e, e->n_copies > 0);
+		e->n_copies--;
+		if (!copy->status)
+			e->stats.device_bytes += copy->payload_bytes;
+		kvf_timeline_async(&e->timeline, copy->direction == KVF_COPY_GATHER ? KVF_ROW_D2H : KVF_ROW_H2D, 'e',
+				   copy->direction == KVF_COPY_GATHER ? "gather" : "scatter", e->clock.now_ns,
+				   (uint64_t)(uintptr_t)move, 0);
+		copied(e, move, copy->status);
+	}
+	return moved > 0 || (!kvf_list_empty(&e->copy_wait) && e->device_caps & KVF_DEVICE_SYNC);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lookup: the longest prefix of the sequence in the tiers asked for, with a lease on what of it is in RAM. Pin: a lease on
+ * what is in RAM of a span. Without lower tiers the answer is there in the first turn.
+ */
+#include "engine/engine.h"
+
+enum { PLAN = 0, LEASE };
+
+uint32_t kvf_seq_resident_chunks(struct kvf_engine *e, struct kvf_seq *seq)
+{
+	if (seq->epoch != e->index.epoch) {
+		seq->resident = 0;
+		seq->epoch = e->index.epoch;
+	}
+	if (seq->keys && seq->resident < seq->n_chunks)
+		seq->resident += kvf_index_resident_prefix(
+			&e->index, (const uint8_t(*)[KVF_KEY_BYTES])seq->keys->key + seq->resident,
+			seq->n_chunks - seq->resident, NULL);
+	return seq->resident;
+}
+
+static bool only_ram(const struct kvf_engine *e, const struct kvf_job *job)
+{
+	if (!e->n_tiers || job->code == KVF_OP_PIN)
+		return true;
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		if (!job->tiers || job->tiers & e->tier[t].bit)
+			return false;
+	}
+	return true;
+}
+
+/* RAM alone: what submit saw of the sequence's memo still holds while nothing was removed. */
+static enum kvf_step_result plan_ram(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t n = job->end_chunk - job->first_chunk;
+
+	if (job->memo_epoch && job->memo_epoch != e->index.epoch + 1)
+		job->plan_known = 0;
+	job->memo_epoch = 0; /* looked at once: a scan that takes several turns is as good as one that was quick */
+	while (job->plan_known < n) {
+		uint32_t chunk = job->first_chunk + job->plan_known;
+		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, chunk));
+
+		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT) {
+			job->limit = chunk;
+			job->reason = KVF_REASON_MISS;
+			break;
+		}
+		job->plan_known++;
+		if (job->plan_known % KVF_TURN_SCAN == 0)
+			return KVF_STEP_YIELD;
+	}
+	return KVF_STEP_AGAIN;
+}
+
+static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
+{
+	enum kvf_step_result r = only_ram(e, job) ? plan_ram(e, job) : kvf_plan_step(e, job);
+
+	if (r != KVF_STEP_AGAIN)
+		return r;
+	job->cursor = job->first_chunk;
+	kvf_job_goto(e, job, LEASE);
+	return KVF_STEP_AGAIN;
+}
+
+/* Pins what is in RAM of the hit, a slice a step. */
+static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+	uint32_t n = 0;
+
+	if (!job->lease_ns || end <= job->first_chunk)
+		return KVF_STEP_END;
+	if (!job->lease) {
+		job->lease = kvf_lease_new(e, job->first_chunk, end - job->first_chunk);
+		if (!job->lease) {
+			job->reason = KVF_REASON_MEMORY;
+			job->status = job->code == KVF_OP_PIN ? KVF_ENOMEM : KVF_OK;
+			return KVF_STEP_END;
+		}
+	}
+	while (job->cursor < end) {
+		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
+
+		if (n++ == KVF_TURN_SCAN)
+			return KVF_STEP_YIELD;
+		job->cursor++;
+		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
+			continue;
+		if (!kvf_lease_add(e, job->lease, job->cursor - 1, entry)) {
+			job->reason = KVF_REASON_CAP;
+			job->cursor--;
+			break;
+		}
+	}
+	kvf_job_touch(e, job, job->cursor);
+	return KVF_STEP_END;
+}
+
+static uint32_t known_tokens(const struct kvf_engine *e, const struct kvf_job *job)
+{
+	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+
+	return job->stop ? 0 : (uint32_t)kvf_job_span_tokens(e, job, end - job->first_chunk);
+}
+
+static void seal(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	if (!job->lease)
+		return;
+	if (job->stop)
+		kvf_lease_end(e, job->lease);
+	else
+		c->lease_id = kvf_lease_seal(e, job->lease, job->lease_ns);
+	job->lease = NULL;
+}
+
+static uint32_t ram_tokens(const struct kvf_engine *e, const struct kvf_job *job, uint32_t hit)
+{
+	uint64_t n = 0;
+
+	if (!job->where)
+		return hit;
+	for (uint32_t i = 0; i < job->end_chunk - job->first_chunk && job->first_chunk + i < job->limit; i++) {
+		if (job->where[i] == KVF_AT_RAM)
+			n += kvf_job_chunk_tokens(e, job, job->first_chunk + i);
+	}
+	return (uint32_t)n;
+}
+
+static void report_lookup(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	c->tokens = known_tokens(e, job);
+	if (c->tokens < e->min_retrieve_tokens && c->tokens) {
+		c->tokens = 0;
+		job->reason = KVF_REASON_POLICY;
+	}
+	c->usable = c->tokens;
+	if (c->usable && c->usable >= job->seq_tokens)
+		c->usable = (uint32_t)job->seq_tokens - 1;
+	c->need = c->usable > job->computed_tokens ? c->usable - (uint32_t)job->computed_tokens : 0;
+	c->ram_tokens = ram_tokens(e, job, c->tokens);
+	e->stats.lookup_tokens += job->seq_tokens;
+	e->stats.hit_tokens += c->tokens;
+	seal(e, job, c);
+}
+
+static void report_pin(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	c->tokens = known_tokens(e, job);
+	if (job->reason == KVF_REASON_CAP)
+		c->tokens = (uint32_t)kvf_job_span_tokens(e, job, job->cursor - job->first_chunk);
+	seal(e, job, c);
+}
+
+static const struct kvf_job_step steps[] = {
+	[PLAN] = { "plan", plan, 1u << LEASE },
+	[LEASE] = { "lease", lease, 0 },
+};
+
+const struct kvf_job_kind kvf_job_lookup = { "lookup", steps, KVF_ARRAY_LEN(steps), NULL, report_lookup };
+const struct kvf_job_kind kvf_job_pin = { "pin", steps, KVF_ARRAY_LEN(steps), NULL, report_pin };

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Unpin, demote, remove and flush: a scan over a span, or a wait. */
+#include "engine/engine.h"
+
+/* ---- unpin ---- */
+
+static enum kvf_step_result unpin(struct kvf_engine *e, struct kvf_job *job)
+{
+	struct kvf_lease *lease = kvf_lease_find(e, job->lease_id);
+	uint32_t from, to;
+
+	if (!lease) {
+		job->status = KVF_ENOENT;
+		return KVF_STEP_END;
+	}
+	/* Only chunks that lie wholly in the range are given back; the last one may be partial. */
+	from = (uint32_t)kvf_div_up(job->first_token, e->chunk_size);
+	to = job->end_token == UINT64_MAX ? UINT32_MAX : (uint32_t)(job->end_token / e->chunk_size);
+	job->prefix = lease->held;
+	kvf_lease_trim(e, lease, from, to);
+	/* The lease may be gone with its last chunk. */
+	lease = kvf_lease_find(e, job->lease_id);
+	job->prefix -= lease ? lease->held : 0;
+	return KVF_STEP_END;
+}
+
+static void report_unpin(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	c->tokens = job->prefix * e->chunk_size;
+	c->lease_id = job->lease_id;
+}
+
+/* ---- demote ---- */
+
+static enum kvf_step_result demote(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t n = 0;
+
+	/* Prefix first, so that the suffix ends up next to go. */
+	if (!job->cursor)
+		job->cursor = job->first_chunk;
+	while (job->cursor < job->end_chunk) {
+		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
+
+		if (n++ == KVF_TURN_SCAN)
+			return KVF_STEP_YIELD;
+		job->cursor++;
+		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
+			continue;
+		kvf_evict_demote(&e->evict, entry);
+		job->in_ram += kvf_index_entry(&e->index, entry)->n_tokens;
+	}
+	return KVF_STEP_END;
+}
+
+static void report_demote(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	(void)e;
+	c->tokens = job->in_ram;
+}
+
+/* ---- remove ---- */
+
+enum { RAM = 0, BELOW };
+
+/* Out of RAM at once for everybody; what is on its way down is waited for, so that it cannot come back. */
+static void remove_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+	struct kvf_spill *spill;
+
+	job->in_ram += en->n_tokens;
+	kvf_spill_drop(e, entry);
+	spill = kvf_spill_of(e, entry);
+	if (spill && spill->seq > job->spill_seq)
+		job->spill_seq = spill->seq;
+	if (!job->tiers || job->tiers & KVF_TIER_RAM)
+		kvf_entry_drop(e, entry, KVF_EVENT_REMOVED);
+	else
+		en->tiers_have = 0;
+}
+
+static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t n = 0;
+
+	if (!job->cursor)
+		job->cursor = job->first_chunk;
+	while (job->cursor < job->end_chunk) {
+		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
+
+		if (n++ == KVF_TURN_SCAN)
+			return KVF_STEP_YIELD;
+		job->cursor++;
+		if (entry != KVF_NIL)
+			remove_one(e, job, entry);
+	}
+	kvf_list_push_back(&e->flushes, &job->level_link);
+	kvf_job_goto(e, job, BELOW);
+	return KVF_STEP_AGAIN;
+}
+
+static bool spills_before(const struct kvf_engine *e, uint64_t seq)
+{
+	if (kvf_list_empty(&e->spills))
+		return false;
+	return kvf_list_entry(e->spills.next, struct kvf_spill, all)->seq <= seq;
+}
+
+static enum kvf_step_result remove_below(struct kvf_engine *e, struct kvf_job *job)
+{
+	enum kvf_step_result r;
+
+	if (job->spill_seq && spills_before(e, job->spill_seq))
+		return KVF_STEP_WAIT;
+	kvf_list_remove(&job->level_link);
+	r = kvf_plan_remove(e, job);
+	if (r == KVF_STEP_AGAIN) {
+		if (job->plan_failed) {
+			job->status = KVF_EIO;
+			job->reason = KVF_REASON_TIER;
+		}
+		return KVF_STEP_END;
+	}
+	return r;
+}
+
+/* ---- flush ---- */
+
+static enum kvf_step_result flush(struct kvf_engine *e, struct kvf_job *job)
+{
+	if (!kvf_list_linked(&job->level_link)) {
+		kvf_list_push_back(&e->flushes, &job->level_link);
+		job->spill_seq = e->spill_serial;
+	}
+	return spills_before(e, job->spill_seq) ? KVF_STEP_WAIT : KVF_STEP_END;
+}
+
+static void report_flush(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	(void)e;
+	(void)job;
+	(void)c;
+}
+
+static const struct kvf_job_step unpin_steps[] = { { "unpin", unpin, 0 } };
+static const struct kvf_job_step demote_steps[] = { { "demote", demote, 0 } };
+static const struct kvf_job_step remove_steps[] = {
+	[RAM] = { "ram", remove_ram, 1u << BELOW },
+	[BELOW] = { "below", remove_below, 0 },
+};
+static const struct kvf_job_step flush_steps[] = { { "flush", flush, 0 } };
+
+const struct kvf_job_kind kvf_job_unpin = { "unpin", unpin_steps, 1, NULL, report_unpin };
+const struct kvf_job_kind kvf_job_demote = { "demote", demote_steps, 1, NULL, report_demote };
+const struct kvf_job_kind kvf_job_remove = { "remove", remove_steps, 2, NULL, report_demote };
+const struct kvf_job_kind kvf_job_flush = { "flush", flush_steps, 1, NULL, report_flush };

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Retrieve: plan (where is each chunk) -> move (fill what is below RAM, scatter what is there, windowed) -> done.
+ *
+ * Chunks arrive in any order; what counts is the prefix without a gap. A chunk that fails is looked for once more, further
+ * down, before it ends the prefix. A scattered chunk lets go of its slot at once, whatever its place in the prefix.
+ *
+ * Prefetch is the same without a device: what arrives goes to the lease, or simply stays.
+ */
+#include "engine/engine.h"
+
+enum { PLAN = 0, MOVE };
+
+/* ---- plan ---- */
+
+/* Layerwise needs every chunk in RAM at the start: then all are pinned at once and nothing is waited for. */
+static bool all_resident(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
+{
+	for (uint32_t chunk = job->first_chunk; chunk < end; chunk++) {
+		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, chunk));
+
+		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
+			return false;
+	}
+	return true;
+}
+
+static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+
+	if (!(job->flags & KVF_OP_LAYERWISE))
+		return;
+	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && all_resident(e, job, end);
+	if (!job->layerwise) {
+		job->done_flags |= KVF_DONE_CHUNKWISE;
+		return;
+	}
+	for (uint32_t l = 0; l < e->plan.n_layers; l++)
+		job->layers[l].left = end - job->first_chunk;
+}
+
+static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
+{
+	enum kvf_step_result r = kvf_plan_step(e, job);
+	uint32_t end;
+
+	if (r != KVF_STEP_AGAIN)
+		return r;
+	end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+	job->cursor = job->first_chunk;
+	if (job->code == KVF_OP_RETRIEVE && end - job->first_chunk) {
+		uint64_t hit = kvf_min_u64((uint64_t)end * e->chunk_size, job->end_token);
+
+		if (hit < e->min_retrieve_tokens) {
+			job->limit = job->first_chunk;
+			job->reason = KVF_REASON_POLICY;
+			end = job->first_chunk;
+		}
+	}
+	kvf_job_touch(e, job, end);
+	choose_layerwise(e, job);
+	kvf_job_goto(e, job, MOVE);
+	return KVF_STEP_AGAIN;
+}
+
+/* ---- what became of the moves ---- */
+
+static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int status)
+{
+	if (chunk >= job->limit)
+		return;
+	job->limit = chunk;
+	job->reason = reason;
+	/* A miss is no error; a device that failed or an allocator that said no is. */
+	if (status == KVF_EDEVLOST || reason == KVF_REASON_DEVICE)
+		job->status = status;
+}
+
+static void let_go(struct kvf_engine *e, struct kvf_move *move)
+{
+	uint32_t entry = move->entry;
+
+	if (entry == KVF_NIL)
+		return;
+	move->entry = KVF_NIL;
+	kvf_entry_unpin(e, entry);
+}
+
+/* The chunk of a prefetch arrived. */
+static void keep(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
+{
+	if (!move->in_ram)
+		kvf_index_entry(&e->index, move->entry)->flags |= KVF_ENTRY_PREFETCHED;
+	if (job->lease && !kvf_lease_add(e, job->lease, move->chunk, move->entry)) {
+		move->reason = KVF_REASON_CAP;
+		move->state = KVF_MOVE_FAILED;
+		move->retried = 1;
+		return;
+	}
+	move->state = KVF_MOVE_DONE;
+}
+
+static void layer_issued(struct kvf_engine *e, struct kvf_job *job, uint32_t layer)
+{
+	struct kvf_layer_state *state = &job->layers[layer];
+
+	if (state->issued || --state->left)
+		return;
+	state->issued = !e->device->fence ||
+			!e->device->fence(e->device_self, KVF_COPY_SCATTER, &state->out);
+	job->n_layers_issued++;
+	kvf_job_progress(e, job);
+}
+
+static void begin_copy(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
+{
+	if (job->layerwise)
+		kvf_move_prepare(e, move, KVF_COPY_SCATTER, move->layer, 1);
+	else
+		kvf_move_prepare(e, move, KVF_COPY_SCATTER, 0, UINT32_MAX);
+	move->copy.after = &job->fence;
+	kvf_device_copy(e, move);
+	if (job->layerwise)
+		layer_issued(e, job, move->layer);
+}
+
+static void count_prefix(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t before = job->prefix;
+
+	while (!kvf_list_empty(&job->moves)) {
+		struct kvf_move *move = kvf_list_entry(job->moves.next, struct kvf_move, link);
+
+		if (move->state != KVF_MOVE_DONE || move->chunk != job->first_chunk + job->prefix)
+			break;
+		job->prefix++;
+		if (move->in_ram)
+			job->in_ram = (uint32_t)(job->in_ram + move->copy.n);
+		kvf_move_free(e, move);
+	}
+	if (job->prefix != before)
+		kvf_job_progress(e, job);
+}
+
+/* Looks at every move once. Returns true when something may be begun anew. */
+static void collect(struct kvf_engine *e, struct kvf_job *job)
+{
+	struct kvf_list *node, *tmp;
+
+	kvf_list_for_each_safe(node, tmp, &job->moves) {
+		struct kvf_move *move = kvf_list_entry(node, struct kvf_move, link);
+
+		if (move->chunk > job->limit && move->state != KVF_MOVE_COPYING) {
+			kvf_move_free(e, move);
+			continue;
+		}
+		if (move->state == KVF_MOVE_READY) {
+			if (job->code == KVF_OP_PREFETCH)
+				keep(e, job, move);
+			else if (!job->stop)
+				begin_copy(e, job, move);
+		}
+		if (move->state == KVF_MOVE_IDLE && !job->stop)
+			begin_copy(e, job, move);
+		if (move->state == KVF_MOVE_DONE)
+			let_go(e, move);
+		if (move->state != KVF_MOVE_FAILED)
+			continue;
+		if (!move->retried && move->reason != KVF_REASON_DEVICE && !job->stop) {
+			move->retried = 1;
+			move->state = KVF_MOVE_NEW;
+			continue;
+		}
+		fail_at(job, move->chunk, move->reason, move->status);
+		kvf_move_free(e, move);
+	}
+	count_prefix(e, job);
+}
+
+/* ---- beginning ---- */
+
+static bool use_resident(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	if (en->state == KVF_ENTRY_FILLING) {
+		kvf_fill_join(e, move, entry);
+		return true;
+	}
+	kvf_entry_pin(e, entry);
+	move->entry = entry;
+	move->in_ram = !move->retried;
+	if (en->flags & KVF_ENTRY_PREFETCHED && move->job->code == KVF_OP_RETRIEVE) {
+		en->flags &= (uint8_t)~KVF_ENTRY_PREFETCHED;
+		e->stats.prefetch_used++;
+	}
+	move->state = KVF_MOVE_READY;
+	return true;
+}
+
+static void miss(struct kvf_move *move, enum kvf_reason reason, int status)
+{
+	if (!move->reason || reason != KVF_REASON_MISS) {
+		move->reason = (uint8_t)reason;
+		move->status = status;
+	}
+	move->state = KVF_MOVE_FAILED;
+	move->retried = 1;
+}
+
+/* Where to look for a chunk that is not in RAM; a second try goes one tier further down. */
+static struct kvf_tier *source(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
+{
+	if (move->retried == 1 && job->where) {
+		uint8_t *at = &job->where[move->chunk - job->first_chunk];
+
+		move->retried = 2;
+		if (*at < e->n_tiers)
+			(*at)++;
+	}
+	return kvf_plan_source(e, job, move->chunk);
+}
+
+/* Begins the move: from RAM, or by a get. False: it must wait for a slot. */
+static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
+{
+	uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, move->chunk));
+	struct kvf_tier *tier;
+	uint32_t slot;
+
+	if (entry != KVF_NIL)
+		return use_resident(e, move, entry);
+	tier = job->granted != KVF_NIL ? job->grant_tier : source(e, job, move);
+	if (!tier) {
+		miss(move, KVF_REASON_MISS, KVF_ENOENT);
+		return true;
+	}
+	slot = job->granted;
+	job->granted = KVF_NIL;
+	if (slot == KVF_NIL)
+		slot = kvf_slot_take(e, (enum kvf_class)job->klass, tier);
+	if (slot == KVF_NIL) {
+		kvf_slot_want(e, job, tier);
+		return false;
+	}
+	entry = kvf_load_begin(e, job, move->chunk, tier, slot);
+	if (entry == KVF_NIL) {
+		kvf_slot_untake(e, slot, tier);
+		miss(move, KVF_REASON_MEMORY, KVF_ENOMEM);
+		return true;
+	}
+	if (job->code == KVF_OP_PREFETCH)
+		e->stats.prefetch_chunks++;
+	kvf_fill_join(e, move, entry);
+	return true;
+}
+
+static bool begin_again(struct kvf_engine *e, struct kvf_job *job)
+{
+	struct kvf_list *node;
+
+	kvf_list_for_each(node, &job->moves) {
+		struct kvf_move *move = kvf_list_entry(node, struct kvf_move, link);
+
+		if (move->state == KVF_MOVE_NEW && !begin(e, job, move))
+			return false;
+	}
+	return true;
+}
+
+static void begin_more(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t window = job->layerwise ? UINT32_MAX : KVF_MOVE_WINDOW;
+
+	if (job->blocked || !begin_again(e, job))
+		return;
+	while (job->n_moves < window && job->cursor < job->end_chunk && job->cursor < job->limit) {
+		struct kvf_move *move = kvf_move_new(e, job, job->cursor);
+
+		if (!move) {
+			/* With moves in flight their memory comes back; with none nothing will. */
+			if (!job->n_moves || job->layerwise)
+				fail_at(job, job->cursor, KVF_REASON_MEMORY, KVF_ENOMEM);
+			return;
+		}
+		job->cursor++;
+		if (!begin(e, job, move))
+			return;
+	}
+}
+
+static bool has_news(const struct kvf_job *job)
+{
+	struct kvf_list *node;
+
+	kvf_list_for_each(node, &job->moves) {
+		uint8_t state = kvf_list_entry(node, struct kvf_move, link)->state;
+
+		if (state == KVF_MOVE_READY || state == KVF_MOVE_FAILED || (state == KVF_MOVE_NEW && !job->blocked))
+			return true;
+	}
+	return false;
+}
+
+/* Not layerwise: every layer's fence is the one behind the last copy. */
+static void issue_all_layers(struct kvf_engine *e, struct kvf_job *job)
+{
+	struct kvf_fence_out out = { .kind = KVF_FENCE_NOW };
+
+	if (!job->layers || job->layerwise)
+		return;
+	if (e->device->fence)
+		e->device->fence(e->device_self, KVF_COPY_SCATTER, &out);
+	for (uint32_t l = 0; l < e->plan.n_layers; l++) {
+		job->layers[l].out = out;
+		job->layers[l].issued = true;
+	}
+	job->n_layers_issued = e->plan.n_layers;
+}
+
+/* Everything that will be copied is with the device, for all its layers. */
+static bool all_issued(const struct kvf_engine *e, const struct kvf_job *job)
+{
+	struct kvf_list *node;
+
+	if (job->cursor < job->end_chunk && job->cursor < job->limit)
+		return false;
+	kvf_list_for_each(node, &job->moves) {
+		struct kvf_move *move = kvf_list_entry(node, struct kvf_move, link);
+
+		if (move->state != KVF_MOVE_COPYING && move->state != KVF_MOVE_DONE)
+			return false;
+		if (kvf_list_linked(&move->wait)) /* the device has not taken it yet */
+			return false;
+		if (job->layerwise && move->state == KVF_MOVE_COPYING && move->layer + 1 < e->plan.n_layers)
+			return false;
+	}
+	return true;
+}
+
+static enum kvf_step_result move(struct kvf_engine *e, struct kvf_job *job)
+{
+	collect(e, job);
+	begin_more(e, job);
+	if (has_news(job))
+		return KVF_STEP_AGAIN;
+	if (job->flags & KVF_OP_STREAM_ORDERED && all_issued(e, job)) {
+		issue_all_layers(e, job);
+		if (job->n_moves) {
+			uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+
+			job->prefix = end - job->first_chunk;
+		}
+		return KVF_STEP_END;
+	}
+	if (job->n_moves || (job->cursor < job->end_chunk && job->cursor < job->limit))
+		return KVF_STEP_WAIT;
+	issue_all_layers(e, job);
+	return KVF_STEP_END;
+}
+
+/* ---- the end ---- */
+
+static void stop_retrieve(struct kvf_engine *e, struct kvf_job *job)
+{
+	if (job->flags & KVF_OP_STREAM_ORDERED && !job->stop)
+		return;
+	collect(e, job);
+	kvf_moves_drop(e, job);
+}
+
+static void report_retrieve(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	uint64_t tokens;
+
+	if (!(job->flags & KVF_OP_STREAM_ORDERED && !job->stop))
+		collect(e, job); /* copies that ended while the job settled */
+	tokens = kvf_job_span_tokens(e, job, job->prefix);
+	c->tokens = (uint32_t)tokens;
+	c->ram_tokens = job->in_ram;
+	c->layers = job->n_layers_issued;
+	if (job->end_token > job->first_token && tokens == job->end_token - job->first_token && !job->stop)
+		job->reason = KVF_REASON_NONE;
+	e->stats.retrieved_tokens += tokens;
+	if (e->has_layout && e->chunk_size)
+		e->stats.retrieved_bytes += kvf_layout_payload_bytes(&e->plan, e->chunk_size) / e->chunk_size * tokens;
+}
+
+static void stop_prefetch(struct kvf_engine *e, struct kvf_job *job)
+{
+	collect(e, job);
+	kvf_moves_drop(e, job);
+}
+
+static void report_prefetch(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
+{
+	c->tokens = (uint32_t)kvf_job_span_tokens(e, job, job->prefix);
+	if (!job->lease)
+		return;
+	c->lease_id = kvf_lease_seal(e, job->lease, job->lease_ns);
+	job->lease = NULL;
+}
+
+static enum kvf_step_result plan_prefetch(struct kvf_engine *e, struct kvf_job *job)
+{
+	if (job->lease_ns && !job->lease && job->end_chunk > job->first_chunk) {
+		job->lease = kvf_lease_new(e, job->first_chunk, job->end_chunk - job->first_chunk);
+		if (!job->lease) {
+			job->status = KVF_ENOMEM;
+			job->reason = KVF_REASON_MEMORY;
+			return KVF_STEP_END;
+		}
+	}
+	return plan(e, job);
+}
+
+static const struct kvf_job_step retrieve_steps[] = {
+	[PLAN] = { "plan", plan, 1u << MOVE },
+	[MOVE] = { "move", move, 0 },
+};
+
+static const struct kvf_job_step prefetch_steps[] = {
+	[PLAN] = { "plan", plan_prefetch, 1u << MOVE },
+	[MOVE] = { "stage", move, 0 },
+};
+
+const struct kvf_job_kind kvf_job_retrieve = { "retrieve", retrieve_steps, KVF_ARRAY_LEN(retrieve_steps),
+					       stop_retrieve, report_retrieve };
+const struct kvf_job_kind kvf_job_prefetch = { "prefetch", prefetch_steps, KVF_ARRAY_LEN(prefetch_steps),
+					       stop_prefetch, report_prefetch };

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing an engine: what is checked, in which order things are built, and how they are taken down again. */
+#include "engine/engine.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/report.h"
+#include "config/config.h"
+
+#define EVENT_RING 8192u
+#define MIN_SLOTS 8u
+
+/* ---- checks ---- */
+
+static int check_identity(const struct kvf_open_params *p)
+{
+	if (p->identity.world_size < 1 || p->identity.world_size > 65535) {
+		kvf_report_add(p->report, KVF_ERROR, "identity.world_size: %u is outside 1..65535", p->identity.world_size);
+		return KVF_ERANGE;
+	}
+	if (p->identity.rank >= p->identity.world_size) {
+		kvf_report_add(p->report, KVF_ERROR, "identity.rank: %u must be below world_size %u", p->identity.rank,
+			       p->identity.world_size);
+		return KVF_ERANGE;
+	}
+	if (p->n_tiers > KVF_MAX_TIERS || (p->n_tiers && !p->tiers)) {
+		kvf_report_add(p->report, KVF_ERROR, "n_tiers: %u, at most %d and tiers set", p->n_tiers, KVF_MAX_TIERS);
+		return KVF_EINVAL;
+	}
+	if (!p->layout && !(p->flags & KVF_OPEN_LOOKUP_ONLY)) {
+		kvf_report_add(p->report, KVF_ERROR, "layout: missing; only KVF_OPEN_LOOKUP_ONLY engines do without");
+		return KVF_EINVAL;
+	}
+	if (!p->layout && !p->chunk_bytes) {
+		kvf_report_add(p->report, KVF_ERROR, "chunk_bytes: 0; a lookup-only engine needs the payload size of a chunk");
+		return KVF_EINVAL;
+	}
+	return KVF_OK;
+}
+
+static int check_tiers_known(const struct kvf_settings *s, struct kvf_report *report)
+{
+	if (s->local_disk[0]) {
+		kvf_report_add(report, KVF_ERROR, "local_disk: \"%s\": this build has no disk tier", s->local_disk);
+		return KVF_ENOTSUP;
+	}
+	if (s->remote_url[0]) {
+		kvf_report_add(report, KVF_ERROR, "remote_url: this build has no remote tier");
+		return KVF_ENOTSUP;
+	}
+	return KVF_OK;
+}
+
+static void take_settings(struct kvf_engine *e, const struct kvf_settings *s)
+{
+	e->chunk_size = s->chunk_size;
+	e->local_cpu = s->local_cpu;
+	e->save_unfull = s->save_unfull_chunk;
+	e->min_retrieve_tokens = s->min_retrieve_tokens;
+	e->scrub = s->scrub;
+	e->default_timeout_ns = s->blocking_timeout_ns;
+	e->pin_timeout_ns = s->pin_timeout_ns;
+	e->max_ops = s->max_ops;
+	e->log.level = (enum kvf_log_level)s->log_level;
+}
+
+/* ---- building ---- */
+
+static int build_identity(struct kvf_engine *e, const struct kvf_open_params *p)
+{
+	const char *model = p->identity.model ? p->identity.model : "";
+	struct kvf_layout none = { .size = sizeof(none) };
+	int rc;
+
+	e->model_bytes = strlen(model) + 1;
+	e->model = kvf_mem_alloc(&e->mem, e->model_bytes);
+	if (!e->model)
+		return KVF_ENOMEM;
+	memcpy(e->model, model, e->model_bytes);
+	if (p->layout) {
+		rc = kvf_layout_init(&e->plan, &e->mem, p->layout, e->chunk_size, e->detail, sizeof(e->detail));
+		if (rc) {
+			kvf_report_add(p->report, KVF_ERROR, "layout: %s", e->detail);
+			return rc;
+		}
+		e->has_layout = true;
+		e->payload_bytes = e->plan.payload_bytes;
+	} else {
+		e->payload_bytes = p->chunk_bytes;
+	}
+	kvf_key_fingerprint(e->fingerprint, &p->identity, e->has_layout ? &e->plan.layout : &none, e->chunk_size,
+			    e->payload_bytes);
+	return KVF_OK;
+}
+
+static int count_slots(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report, uint32_t *n_slots)
+{
+	uint32_t slot_bytes = kvf_pool_slot_bytes(e->payload_bytes);
+	uint64_t n = s->pool_slots;
+
+	if (!slot_bytes) {
+		kvf_report_add(report, KVF_ERROR, "layout: a chunk of %llu bytes is too large: the bound is 4 GiB",
+			       (unsigned long long)e->payload_bytes);
+		return KVF_ERANGE;
+	}
+	if (!n)
+		n = s->max_local_cpu_bytes / slot_bytes;
+	if (n < MIN_SLOTS) {
+		kvf_report_add(report, KVF_ERROR,
+			       "max_local_cpu_size: %llu bytes hold %llu chunks of %u bytes; at least %u chunks = %llu bytes are needed",
+			       (unsigned long long)s->max_local_cpu_bytes, (unsigned long long)n, slot_bytes, MIN_SLOTS,
+			       (unsigned long long)MIN_SLOTS * slot_bytes);
+		return KVF_ERANGE;
+	}
+	if (n > UINT32_MAX / 2) {
+		kvf_report_add(report, KVF_ERROR, "max_local_cpu_size: %llu slots are more than %u",
+			       (unsigned long long)n, UINT32_MAX / 2);
+		return KVF_ERANGE;
+	}
+	*n_slots = (uint32_t)n;
+	return kvf_pool_check_memory("",
+				     kvf_pool_map_bytes(e->payload_bytes, *n_slots, s->local_cpu_use_hugepages),
+				     s->reserve_local_cpu_bytes, s->local_cpu_use_hugepages, report);
+}
+
+static int lock_memory(void *arg, void *p, size_t n)
+{
+	struct kvf_engine *e = arg;
+
+	return e->device->lock(e->device_self, p, n);
+}
+
+static void unlock_memory(void *arg, void *p, size_t n)
+{
+	struct kvf_engine *e = arg;
+
+	e->device->unlock(e->device_self, p, n);
+}
+
+static int build_pool(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+{
+	bool locks = e->device && e->device->lock;
+	struct kvf_pool_params params = {
+		.payload_bytes = (uint32_t)e->payload_bytes,
+		.hugetlb = s->local_cpu_use_hugepages,
+		.numa_node = -1,
+		.lock = locks ? lock_memory : NULL,
+		.unlock = locks && e->device->unlock ? unlock_memory : NULL,
+		.lock_arg = e,
+	};
+	int rc = count_slots(e, s, report, &params.n_slots);
+
+	if (!rc)
+		rc = kvf_pool_init(&e->pool, &e->mem, &params, report);
+	if (rc)
+		return rc;
+	do {
+		rc = kvf_pool_step(&e->pool);
+	} while (rc > 0 && (s->pool_before_open || e->pool.n_ready < MIN_SLOTS));
+	if (rc < 0 || e->pool.n_ready < MIN_SLOTS) {
+		kvf_report_add(report, KVF_ERROR, "max_local_cpu_size: the first slice of the pool could not be %s",
+			       e->pool.lock_error ? "locked" : "mapped");
+		return rc ? rc : KVF_ENOMEM;
+	}
+	e->growing = e->pool.due;
+	/* Every entry has a slot, so there are never more entries than slots. */
+	rc = kvf_index_init(&e->index, &e->mem, params.n_slots);
+	if (!rc)
+		rc = kvf_evict_init(&e->evict, &e->mem, &e->index, s->cache_policy);
+	return rc;
+}
+
+static int build_operations(struct kvf_engine *e, const struct kvf_open_params *p)
+{
+	int rc = kvf_ring_init(e, e->max_ops * 3);
+
+	if (!rc && !(p->flags & KVF_OPEN_NO_EVENTS))
+		rc = kvf_events_init(e, EVENT_RING);
+	if (!rc)
+		rc = kvf_heap_reserve(&e->timers.jobs, e->max_ops);
+	if (rc)
+		return rc;
+	e->summer = kvf_checksum_new(&e->mem);
+	return e->summer ? KVF_OK : KVF_ENOMEM;
+}
+
+static int build_tiers(struct kvf_engine *e, const struct kvf_open_params *p)
+{
+	for (uint32_t t = 0; t < p->n_tiers; t++) {
+		int rc = kvf_tier_add(e, p->tiers[t].ops, p->tiers[t].self, KVF_TIER_CUSTOM, p);
+
+		if (rc) {
+			kvf_report_add(p->report, KVF_ERROR, "tier %s: %s", p->tiers[t].ops->name, kvf_strerror(rc));
+			return rc;
+		}
+	}
+	e->tier_mask = (1u << e->n_tiers) - 1;
+	return KVF_OK;
+}
+
+/* One page that a fork zeroes: the child finds out without a system call. */
+static int map_fork_word(struct kvf_engine *e)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint64_t *word = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (word == MAP_FAILED)
+		return KVF_ENOMEM;
+	/* Without MADV_WIPEONFORK (before Linux 4.14) children are not told apart. */
+	(void)madvise(word, page, MADV_WIPEONFORK);
+	*word = 1;
+	e->fork_word = word;
+	return KVF_OK;
+}
+
+static void init_bare(struct kvf_engine *e, const struct kvf_open_params *p)
+{
+	e->flags = p->flags;
+	e->migrating = p->flags & KVF_OPEN_MIGRATING;
+	kvf_log_init(&e->log, p->log, KVF_LOG_WARNING);
+	kvf_clock_init(&e->clock, p->clock);
+	kvf_clock_update(&e->clock);
+	kvf_loop_init(&e->loop, &e->mem);
+	kvf_list_init(&e->ready);
+	kvf_list_init(&e->copy_wait);
+	kvf_list_init(&e->sums);
+	kvf_list_init(&e->spills);
+	kvf_list_init(&e->flushes);
+	kvf_list_init(&e->want_store);
+	kvf_heap_init(&e->timers.jobs, &e->mem);
+	kvf_heap_init(&e->timers.puts, &e->mem);
+	kvf_heap_init(&e->timers.leases, &e->mem);
+	kvf_slab_init(&e->jobs, &e->mem, sizeof(struct kvf_job));
+	kvf_slab_init(&e->fills, &e->mem, sizeof(struct kvf_fill));
+	kvf_slab_init(&e->spill_slab, &e->mem, sizeof(struct kvf_spill));
+	kvf_slab_init(&e->leases, &e->mem, sizeof(struct kvf_lease *));
+	e->shutdown_at_ns = KVF_NEVER;
+}
+
+static void init_seqs(struct kvf_engine *e)
+{
+	e->seqs.mem = &e->mem;
+	e->seqs.chunk_size = e->chunk_size;
+	memcpy(e->seqs.fingerprint, e->fingerprint, sizeof(e->seqs.fingerprint));
+	kvf_list_init(&e->seqs.all);
+	e->seqs.detail = e->detail;
+	e->seqs.detail_size = sizeof(e->detail);
+	e->seqs.engine = e;
+}
+
+static int build(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_config *config)
+{
+	const struct kvf_settings *s = kvf_config_settings(config);
+	int rc = kvf_config_check(config, p->report);
+
+	if (!rc)
+		rc = check_tiers_known(s, p->report);
+	if (rc)
+		return rc;
+	take_settings(e, s);
+	rc = map_fork_word(e);
+	if (!rc)
+		rc = build_identity(e, p);
+	if (!rc)
+		rc = kvf_device_open(e, p);
+	if (!rc)
+		rc = build_pool(e, s, p->report);
+	if (!rc)
+		rc = build_operations(e, p);
+	if (rc)
+		return rc;
+	init_seqs(e);
+	rc = build_tiers(e, p);
+	if (!rc)
+		kvf_slots_caps(e);
+	return rc;
+}
+
+/* ---- taking down ---- */
+
+static void free_seqs(struct kvf_engine *e)
+{
+	if (!e->seqs.all.next)
+		return;
+	while (!kvf_list_empty(&e->seqs.all))
+		kvf_seq_free(kvf_list_entry(e->seqs.all.next, struct kvf_seq, link));
+}
+
+/* Works on an engine that is built only in part. */
+void kvf_engine_free(struct kvf_engine *e)
+{
+	struct kvf_mem mem;
+
+	free_seqs(e);
+	kvf_tiers_close(e);
+	if (e->summer)
+		kvf_checksum_free(&e->mem, e->summer);
+	kvf_events_fini(e);
+	if (e->ring.entry)
+		kvf_ring_fini(e);
+	if (e->evict.index)
+		kvf_evict_fini(&e->evict);
+	if (e->index.mem)
+		kvf_index_fini(&e->index);
+	if (e->pool.mem)
+		kvf_pool_fini(&e->pool);
+	kvf_device_close(e);
+	if (e->has_layout)
+		kvf_layout_fini(&e->plan, &e->mem);
+	kvf_mem_free(&e->mem, e->model, e->model_bytes);
+	if (e->fork_word)
+		munmap((void *)(uintptr_t)e->fork_word, (size_t)sysconf(_SC_PAGESIZE));
+	kvf_loop_fini(&e->loop);
+	kvf_slab_fini(&e->jobs);
+	kvf_slab_fini(&e->fills);
+	kvf_slab_fini(&e->spill_slab);
+	kvf_slab_fini(&e->leases);
+	kvf_heap_fini(&e->timers.jobs);
+	kvf_heap_fini(&e->timers.puts);
+	kvf_heap_fini(&e->timers.leases);
+	/* The engine's own memory came from the allocator that is inside it. */
+	mem = e->mem;
+	kvf_mem_free(&mem, e, sizeof(*e));
+	kvf_mem_fini(&mem);
+}
+
+int kvf_engine_open(struct kvf_engine **out, const struct kvf_open_params *p)
+{
+	struct kvf_config *own = NULL;
+	struct kvf_mem mem;
+	struct kvf_engine *e;
+	int rc;
+
+	if (!out || !p || p->size < sizeof(*p))
+		return KVF_EINVAL;
+	rc = check_identity(p);
+	if (rc)
+		return rc;
+	kvf_mem_init(&mem, p->allocator);
+	e = kvf_mem_zalloc(&mem, sizeof(*e));
+	if (!e)
+		return KVF_ENOMEM;
+	e->mem = mem;
+	init_bare(e, p);
+	rc = p->config ? KVF_OK : kvf_config_create(&own, p->allocator);
+	if (!rc)
+		rc = build(e, p, p->config ? p->config : own);
+	kvf_config_destroy(own);
+	if (rc) {
+		if (e->detail[0])
+			kvf_report_add(p->report, KVF_NOTE, "%s", e->detail);
+		kvf_engine_free(e);
+		return rc;
+	}
+	*out = e;
+	return KVF_OK;
+}

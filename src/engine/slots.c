@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slots: taking them (by eviction where none is free), waiting for them by class, and the life of an entry between its
+ * users: pins, leases, removal.
+ *
+ * Why the pool can never run dry: leases pin at most half of it, spills in flight a quarter, store copies a quarter
+ * minus two. What is left is always there for loads, of which each tier may hold an eighth, so that a tier that hangs
+ * cannot take more. A waiting job holds no slot that only its own progress would free.
+ */
+#include "engine/engine.h"
+
+#define EVICT_PER_TAKE 64 /* retiring slots met on the way to a usable one */
+
+void kvf_slots_caps(struct kvf_engine *e)
+{
+	uint32_t n = e->pool.target;
+	uint32_t spills = n / 4 ? n / 4 : 1;
+
+	e->cap_leased = n / 2;
+	e->cap_copying = n / 4 > 3 ? n / 4 - 2 : 1;
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		e->tier[t].cap_loads = n / 8 ? n / 8 : 1;
+		e->tier[t].cap_spills = spills / e->n_tiers ? spills / e->n_tiers : 1;
+	}
+}
+
+void kvf_entry_record(struct kvf_engine *e, uint32_t entry, struct kvf_record *rec)
+{
+	const uint8_t *page = kvf_pool_addr(&e->pool, kvf_index_entry(&e->index, entry)->slot);
+
+	KVF_CHECK(e, !kvf_record_check(page, UINT32_MAX, rec));
+}
+
+/* ---- the life of an entry ---- */
+
+static void free_entry(struct kvf_engine *e, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	if (en->slot != KVF_NIL)
+		kvf_pool_give(&e->pool, en->slot);
+	en->slot = KVF_NIL;
+	kvf_index_free(&e->index, entry);
+}
+
+void kvf_entry_drop(struct kvf_engine *e, uint32_t entry, enum kvf_event_kind kind)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+	uint32_t parent = kvf_index_parent(&e->index, entry);
+
+	if (en->state == KVF_ENTRY_RESIDENT) {
+		kvf_spill_drop(e, entry);
+		kvf_event_chunk(e, kind, entry);
+		kvf_evict_remove(&e->evict, entry);
+		e->n_resident--;
+		if (en->flags & KVF_ENTRY_PREFETCHED)
+			e->stats.prefetch_wasted++;
+	}
+	kvf_index_remove(&e->index, entry);
+	if (parent != KVF_NIL)
+		kvf_evict_release(&e->evict, parent);
+	if (!en->pins && !en->leases)
+		free_entry(e, entry);
+}
+
+void kvf_entry_settle(struct kvf_engine *e, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	if (en->pins || en->leases)
+		return;
+	if (en->state == KVF_ENTRY_DOOMED)
+		free_entry(e, entry);
+	else if (en->state != KVF_ENTRY_RESIDENT)
+		return;
+	else if (!e->local_cpu && !en->tiers_want)
+		kvf_entry_drop(e, entry, KVF_EVENT_EVICTED);
+	else
+		kvf_evict_release(&e->evict, entry);
+}
+
+void kvf_entry_pin(struct kvf_engine *e, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	KVF_CHECK(e, en->pins < UINT16_MAX);
+	en->pins++;
+}
+
+void kvf_entry_unpin(struct kvf_engine *e, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	KVF_CHECK(e, en->pins > 0);
+	if (!--en->pins)
+		kvf_entry_settle(e, entry);
+}
+
+void kvf_entry_lease(struct kvf_engine *e, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	if (!en->leases++)
+		e->n_leased++;
+}
+
+void kvf_entry_unlease(struct kvf_engine *e, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	KVF_CHECK(e, en->leases > 0);
+	if (--en->leases)
+		return;
+	e->n_leased--;
+	kvf_entry_settle(e, entry);
+}
+
+/* ---- taking ---- */
+
+static uint32_t obtain(struct kvf_engine *e)
+{
+	for (int i = 0; i < EVICT_PER_TAKE; i++) {
+		uint32_t slot = kvf_pool_take(&e->pool);
+		uint32_t victim;
+
+		if (slot != KVF_NIL)
+			return slot;
+		victim = kvf_evict_victim(&e->evict);
+		if (victim == KVF_NIL)
+			return KVF_NIL;
+		e->stats.evictions++;
+		kvf_entry_drop(e, victim, KVF_EVENT_EVICTED);
+	}
+	return KVF_NIL;
+}
+
+static bool tier_has_room(const struct kvf_tier *tier)
+{
+	return tier->n_loads < tier->cap_loads;
+}
+
+/* Does a job of this class, or a more urgent one, wait for a slot that it could use? */
+static bool someone_waits(const struct kvf_engine *e, enum kvf_class klass, const struct kvf_tier *tier)
+{
+	if (!e->n_wants)
+		return false;
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		const struct kvf_tier *other = &e->tier[t];
+
+		if (!tier_has_room(other))
+			continue;
+		if (!kvf_list_empty(&other->wants[KVF_CLASS_RETRIEVE]) &&
+		    (klass != KVF_CLASS_RETRIEVE || other == tier))
+			return true;
+		if (!kvf_list_empty(&other->wants[KVF_CLASS_PREFETCH]) &&
+		    (klass == KVF_CLASS_STORE || (klass == KVF_CLASS_PREFETCH && other == tier)))
+			return true;
+	}
+	return klass == KVF_CLASS_STORE && !kvf_list_empty(&e->want_store);
+}
+
+static void count_taken(struct kvf_engine *e, struct kvf_tier *tier)
+{
+	if (tier)
+		tier->n_loads++;
+	else
+		e->n_copying++;
+}
+
+uint32_t kvf_slot_take(struct kvf_engine *e, enum kvf_class klass, struct kvf_tier *tier)
+{
+	uint32_t slot;
+
+	if (tier ? !tier_has_room(tier) : e->n_copying >= e->cap_copying)
+		return KVF_NIL;
+	if (someone_waits(e, klass, tier))
+		return KVF_NIL;
+	slot = obtain(e);
+	if (slot != KVF_NIL)
+		count_taken(e, tier);
+	return slot;
+}
+
+void kvf_slot_untake(struct kvf_engine *e, uint32_t slot, struct kvf_tier *tier)
+{
+	kvf_pool_give(&e->pool, slot);
+	if (tier)
+		tier->n_loads--;
+	else
+		e->n_copying--;
+}
+
+/* ---- waiting ---- */
+
+/* Urgent ones first, else first come first served. */
+static void enqueue(struct kvf_list *head, struct kvf_job *job)
+{
+	struct kvf_list *at = head;
+	struct kvf_list *pos;
+
+	if (job->priority == KVF_PRIO_HIGH) {
+		kvf_list_for_each(pos, head) {
+			if (kvf_list_entry(pos, struct kvf_job, want)->priority != KVF_PRIO_HIGH)
+				break;
+		}
+		at = pos;
+	}
+	kvf_list_insert_before(at, &job->want);
+}
+
+void kvf_slot_want(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier)
+{
+	if (job->blocked || job->granted != KVF_NIL)
+		return;
+	job->blocked = true;
+	job->grant_tier = tier;
+	e->n_wants++;
+	enqueue(tier ? &tier->wants[job->klass] : &e->want_store, job);
+}
+
+void kvf_slot_unwant(struct kvf_engine *e, struct kvf_job *job)
+{
+	if (job->blocked) {
+		kvf_list_remove(&job->want);
+		job->blocked = false;
+		e->n_wants--;
+	}
+	if (job->granted != KVF_NIL) {
+		kvf_slot_untake(e, job->granted, job->grant_tier);
+		job->granted = KVF_NIL;
+	}
+}
+
+static bool grant(struct kvf_engine *e, struct kvf_list *head, struct kvf_tier *tier)
+{
+	uint32_t slot = obtain(e);
+	struct kvf_job *job;
+
+	if (slot == KVF_NIL)
+		return false;
+	job = kvf_list_entry(kvf_list_pop_front(head), struct kvf_job, want);
+	job->blocked = false;
+	job->granted = slot;
+	e->n_wants--;
+	count_taken(e, tier);
+	kvf_job_ready(e, job);
+	return true;
+}
+
+void kvf_slots_serve(struct kvf_engine *e)
+{
+	if (!e->n_wants)
+		return;
+	for (int klass = KVF_CLASS_RETRIEVE; klass <= KVF_CLASS_PREFETCH; klass++) {
+		for (uint32_t t = 0; t < e->n_tiers; t++) {
+			struct kvf_tier *tier = &e->tier[t];
+
+			while (!kvf_list_empty(&tier->wants[klass]) && tier_has_room(tier)) {
+				if (!grant(e, &tier->wants[klass], tier))
+					return;
+			}
+		}
+	}
+	while (!kvf_list_empty(&e->want_store) && e->n_copying < e->cap_copying) {
+		if (!grant(e, &e->want_store, NULL))
+			return;
+	}
+}
+
+/* ---- shrinking ---- */
+
+void kvf_slots_retire(struct kvf_engine *e)
+{
+	uint32_t scanned = 0;
+
+	while (e->retire_cursor < e->index.used && scanned++ < KVF_TURN_SCAN) {
+		uint32_t entry = e->retire_cursor++;
+		const struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+		if (en->state != KVF_ENTRY_RESIDENT || en->pins || en->leases)
+			continue;
+		if (kvf_pool_retiring(&e->pool, en->slot)) {
+			e->stats.evictions++;
+			kvf_entry_drop(e, entry, KVF_EVENT_EVICTED);
+		}
+	}
+	if (e->retire_cursor >= e->index.used)
+		e->retire_cursor = 0;
+}

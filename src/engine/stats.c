@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The statistics as one struct: counters are kept where things happen, states are read here. */
+#include "engine/engine.h"
+
+#include <string.h>
+
+static void fill_pool(const struct kvf_engine *e, struct kvf_stats *s)
+{
+	s->slot_bytes = e->pool.slot_bytes;
+	s->payload_bytes = e->payload_bytes;
+	s->slots = e->pool.target;
+	s->slots_ready = e->pool.n_ready;
+	s->slots_free = e->pool.n_free;
+	s->slots_resident = e->n_resident;
+	s->slots_peak_resident = e->peak_resident;
+	s->slots_quarantined = e->n_quarantined;
+	s->slots_leased = e->n_leased;
+	s->slots_copying = e->n_copying;
+	s->slots_loading = 0;
+	s->slots_spilling = 0;
+}
+
+static void fill_tier(const struct kvf_tier *tier, struct kvf_tier_stats *out)
+{
+	const char *name = tier->ops->name;
+	size_t n = strlen(name);
+
+	*out = tier->stats;
+	if (n >= sizeof(out->name))
+		n = sizeof(out->name) - 1;
+	memcpy(out->name, name, n);
+	out->name[n] = '\0';
+	out->bit = tier->bit;
+	out->breaker = tier->breaker.state;
+	out->breaker_opens = tier->breaker.opens;
+	out->in_flight = tier->in_flight;
+}
+
+void kvf_stats_fill(const struct kvf_engine *e, struct kvf_stats *out)
+{
+	size_t size = out->size;
+	struct kvf_stats s = e->stats;
+
+	fill_pool(e, &s);
+	if (e->own_host_device)
+		kvf_host_device_stats(e->own_host_device, &s.device_copies, &s.device_bytes);
+	s.n_tiers = e->n_tiers;
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		fill_tier(&e->tier[t], &s.tiers[t]);
+		s.slots_loading += e->tier[t].n_loads;
+		s.slots_spilling += e->tier[t].n_spills;
+	}
+	s.in_flight = e->n_jobs;
+	s.host_allocs = e->mem.host_allocs;
+	s.bytes_held = e->mem.bytes_held;
+	s.timers = e->timers.jobs.n + e->timers.puts.n + e->timers.leases.n;
+	s.dead = e->dead;
+	s.size = size;
+	memcpy(out, &s, kvf_min_u64(size, sizeof(s)));
+}

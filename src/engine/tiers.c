@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tiers as the engine drives them: queues of requests by urgency, batches, completions, breakers. A tier never calls a job:
+ * it queues its completions, and the turn takes them from here.
+ */
+#include "engine/engine.h"
+
+#include <string.h>
+
+/* ---- what a tier is offered ---- */
+
+static struct kvf_tier *tier_of(struct kvf_tier_host *host)
+{
+	return kvf_container_of(host, struct kvf_tier, host);
+}
+
+static void host_complete(struct kvf_tier_host *host, struct kvf_tier_req *req, int status)
+{
+	struct kvf_tier *tier = tier_of(host);
+
+	req->status = status;
+	req->link = NULL;
+	if (tier->done_tail)
+		tier->done_tail->link = req;
+	else
+		tier->done_head = req;
+	tier->done_tail = req;
+}
+
+static uint64_t host_now(struct kvf_tier_host *host)
+{
+	return tier_of(host)->engine->clock.now_ns;
+}
+
+static int host_watch(struct kvf_tier_host *host, struct kvf_watch *watch, int fd, unsigned events)
+{
+	return kvf_loop_watch(&tier_of(host)->engine->loop, watch, fd, events);
+}
+
+static void *host_alloc(struct kvf_tier_host *host, size_t n)
+{
+	return kvf_mem_alloc(&tier_of(host)->engine->mem, n);
+}
+
+static void host_release(struct kvf_tier_host *host, void *p, size_t n)
+{
+	kvf_mem_free(&tier_of(host)->engine->mem, p, n);
+}
+
+static void host_log(struct kvf_tier_host *host, enum kvf_log_level level, const char *msg)
+{
+	struct kvf_tier *tier = tier_of(host);
+
+	kvf_log(&tier->engine->log, level, tier->ops->name, "%s", msg);
+}
+
+static void init_lists(struct kvf_tier *tier)
+{
+	kvf_list_init(&tier->asks);
+	for (int k = 0; k < KVF_CLASSES; k++)
+		kvf_list_init(&tier->gets[k]);
+	kvf_list_init(&tier->puts);
+	kvf_list_init(&tier->sealed);
+	kvf_list_init(&tier->wants[0]);
+	kvf_list_init(&tier->wants[1]);
+}
+
+int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *self, uint32_t bit,
+		 const struct kvf_open_params *params)
+{
+	struct kvf_tier *tier = &e->tier[e->n_tiers];
+	struct kvf_tier_open open = {
+		.size = sizeof(open),
+		.slot_bytes = e->pool.slot_bytes,
+		.payload_bytes = (uint32_t)e->payload_bytes,
+		.chunk_tokens = e->chunk_size,
+		.world_size = params->identity.world_size,
+		.rank = params->identity.rank,
+		.model = e->model,
+	};
+	int rc;
+
+	memcpy(open.fingerprint, e->fingerprint, sizeof(open.fingerprint));
+	tier->engine = e;
+	tier->ops = ops;
+	tier->self = self;
+	tier->bit = bit;
+	tier->number = (uint8_t)e->n_tiers;
+	tier->host = (struct kvf_tier_host){ sizeof(tier->host), host_complete, host_now,     host_watch,
+					     host_alloc,	   host_release,  host_log, params->report };
+	init_lists(tier);
+	kvf_breaker_init(&tier->breaker, (uint64_t)(uintptr_t)tier ^ e->clock.now_ns);
+	rc = ops->open(self, &tier->host, &open, &tier->caps);
+	tier->host.report = NULL;
+	if (rc)
+		return rc;
+	tier->open = true;
+	e->n_tiers++;
+	return KVF_OK;
+}
+
+void kvf_tiers_close(struct kvf_engine *e)
+{
+	while (e->n_tiers) {
+		struct kvf_tier *tier = &e->tier[--e->n_tiers];
+
+		if (tier->open)
+			tier->ops->close(tier->self);
+		tier->open = false;
+	}
+}
+
+/* ---- judging ---- */
+
+void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status)
+{
+	if (status == KVF_ECANCELED) {
+		kvf_breaker_forget(&tier->breaker);
+		return;
+	}
+	/* Absent, full, or another's bytes: the tier itself works. */
+	if (status == KVF_OK || status == KVF_ENOENT || status == KVF_ENOSPC || status == KVF_ECORRUPT) {
+		if (kvf_breaker_succeed(&tier->breaker)) {
+			kvf_log(&e->log, KVF_LOG_WARNING, tier->ops->name, "tier is back");
+			kvf_event_tier(e, tier, true);
+		}
+		return;
+	}
+	tier->stats.errors++;
+	if (!kvf_breaker_fail(&tier->breaker, e->clock.now_ns))
+		return;
+	kvf_log(&e->log, KVF_LOG_WARNING, tier->ops->name,
+		"tier switched off after %d failures in a row (last: %s); probing again in %llu ms",
+		KVF_BREAKER_TRIP, kvf_strerror(status),
+		(unsigned long long)(tier->breaker.backoff_ns / KVF_NS_PER_MS));
+	kvf_event_tier(e, tier, false);
+	kvf_spill_drop_all(e, tier);
+}
+
+void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask)
+{
+	kvf_list_remove(&ask->link);
+	kvf_mem_free(&e->mem, ask, sizeof(*ask));
+}
+
+void kvf_req_fill_common(struct kvf_engine *e, struct kvf_tier_req *req, const struct kvf_job *job, uint32_t chunk)
+{
+	memcpy(req->key, kvf_job_key(job, chunk), sizeof(req->key));
+	memcpy(req->parent, kvf_job_parent_key(job, chunk), sizeof(req->parent));
+	req->priority = job->priority;
+	req->n_tokens = kvf_job_chunk_tokens(e, job, chunk);
+	req->deadline_ns = job->deadline_ns;
+	req->depth = chunk;
+}
+
+/* ---- sending ---- */
+
+/* A queue of requests: how to get from a node to its request, and what to do when it is sent or refused. */
+struct queue {
+	struct kvf_list *head;
+	enum kvf_req_owner owner;
+};
+
+static struct kvf_tier_req *req_at(struct kvf_tier *tier, const struct queue *q, struct kvf_list *node)
+{
+	switch (q->owner) {
+	case KVF_OWNER_ASK:
+		return &kvf_list_entry(node, struct kvf_ask, link)->req;
+	case KVF_OWNER_FILL:
+		return &kvf_list_entry(node, struct kvf_fill, link)->req;
+	default:
+		(void)tier;
+		return &kvf_list_entry(node, struct kvf_spill_leg, link)->put->req;
+	}
+}
+
+static void mark_sent(struct kvf_engine *e, struct kvf_tier *tier, const struct queue *q, struct kvf_tier_req *req)
+{
+	tier->in_flight++;
+	e->n_requests++;
+	switch (q->owner) {
+	case KVF_OWNER_ASK:
+		kvf_list_remove(&kvf_container_of(req, struct kvf_ask, req)->link);
+		break;
+	case KVF_OWNER_FILL: {
+		struct kvf_fill *fill = kvf_container_of(req, struct kvf_fill, req);
+
+		kvf_list_remove(&fill->link);
+		fill->sent = true;
+		tier->stats.gets++;
+		break;
+	}
+	default: {
+		struct kvf_put *put = kvf_container_of(req, struct kvf_put, req);
+		struct kvf_spill_leg *leg = &put->spill->leg[put->tier];
+
+		kvf_list_remove(&leg->link);
+		leg->state = KVF_SPILL_SENT;
+		kvf_heap_set(&e->timers.puts, &put->deadline, put->req.deadline_ns);
+	}
+	}
+	kvf_timeline_async(&e->timeline, KVF_ROW_TIER + tier->number, 'b',
+			   req->kind == KVF_REQ_PUT ? "put" :
+			   req->kind == KVF_REQ_GET ? "get" :
+						      "ask",
+			   e->clock.now_ns, (uint64_t)(uintptr_t)req, req->payload_bytes);
+}
+
+static void refuse(struct kvf_engine *e, struct kvf_tier *tier, const struct queue *q, struct kvf_tier_req *req)
+{
+	switch (q->owner) {
+	case KVF_OWNER_ASK:
+		req->status = KVF_EIO;
+		kvf_plan_answer(e, kvf_container_of(req, struct kvf_ask, req));
+		break;
+	case KVF_OWNER_FILL:
+		kvf_fill_fail(e, kvf_container_of(req, struct kvf_fill, req), KVF_REASON_TIER, KVF_EIO);
+		break;
+	default:
+		kvf_spill_refused(e, kvf_container_of(req, struct kvf_put, req)->spill, tier->number);
+	}
+}
+
+/* Sends one queue as far as breaker and tier allow. False: the tier is full. */
+static bool send_queue(struct kvf_engine *e, struct kvf_tier *tier, const struct queue *q)
+{
+	struct kvf_tier_req *batch[KVF_TIER_BATCH];
+
+	while (!kvf_list_empty(q->head)) {
+		unsigned n = 0, taken;
+		struct kvf_list *node;
+
+		if (!kvf_breaker_allows(&tier->breaker, e->clock.now_ns)) {
+			/* While a probe is out, the rest is refused too: nobody shall wait for it. */
+			refuse(e, tier, q, req_at(tier, q, q->head->next));
+			continue;
+		}
+		kvf_list_for_each(node, q->head) {
+			if (n == KVF_TIER_BATCH || (tier->breaker.state == KVF_BREAKER_PROBING && n == 1))
+				break;
+			batch[n++] = req_at(tier, q, node);
+		}
+		/* Marked first, since the tier may complete inside submit(). */
+		taken = tier->ops->submit(tier->self, batch, n);
+		KVF_CHECK(e, taken <= n);
+		for (unsigned i = 0; i < taken && i < n; i++)
+			mark_sent(e, tier, q, batch[i]);
+		if (taken < n) {
+			if (!taken)
+				kvf_breaker_forget(&tier->breaker);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
+{
+	const struct queue queues[] = {
+		{ &tier->asks, KVF_OWNER_ASK },
+		{ &tier->gets[KVF_CLASS_RETRIEVE], KVF_OWNER_FILL },
+		{ &tier->gets[KVF_CLASS_PREFETCH], KVF_OWNER_FILL },
+		{ &tier->sealed, KVF_OWNER_SPILL },
+	};
+
+	tier->backlog = false;
+	for (size_t i = 0; i < KVF_ARRAY_LEN(queues); i++) {
+		if (!send_queue(e, tier, &queues[i])) {
+			tier->backlog = true;
+			return;
+		}
+	}
+}
+
+/* ---- completions ---- */
+
+static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
+{
+	while (tier->done_head) {
+		struct kvf_tier_req *req = tier->done_head;
+
+		tier->done_head = req->link;
+		if (!tier->done_head)
+			tier->done_tail = NULL;
+		KVF_CHECK(e, tier->in_flight > 0);
+		tier->in_flight--;
+		e->n_requests--;
+		kvf_timeline_async(&e->timeline, KVF_ROW_TIER + tier->number, 'e', "", e->clock.now_ns,
+				   (uint64_t)(uintptr_t)req, 0);
+		kvf_tier_result(e, tier, req->status);
+		switch (req->kind) {
+		case KVF_REQ_GET:
+			kvf_load_done(e, kvf_container_of(req, struct kvf_fill, req));
+			break;
+		case KVF_REQ_PUT:
+			kvf_spill_done(e, kvf_container_of(req, struct kvf_put, req));
+			break;
+		default:
+			if (req->kind == KVF_REQ_REMOVE && req->status == KVF_OK)
+				tier->stats.removes++;
+			kvf_plan_answer(e, kvf_container_of(req, struct kvf_ask, req));
+		}
+	}
+}
+
+static bool has_queue(const struct kvf_tier *tier)
+{
+	return !kvf_list_empty(&tier->asks) || !kvf_list_empty(&tier->gets[KVF_CLASS_RETRIEVE]) ||
+	       !kvf_list_empty(&tier->gets[KVF_CLASS_PREFETCH]) || !kvf_list_empty(&tier->sealed) ||
+	       (!kvf_list_empty(&tier->puts) && tier->n_spills < tier->cap_spills);
+}
+
+bool kvf_tiers_turn(struct kvf_engine *e)
+{
+	bool more = false;
+
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		struct kvf_tier *tier = &e->tier[t];
+		uint64_t due = tier->ops->next_deadline_ns ? tier->ops->next_deadline_ns(tier->self) : KVF_NEVER;
+
+		kvf_spill_pump(e, tier);
+		send_all(e, tier);
+		if (tier->in_flight || due <= e->clock.now_ns)
+			more |= tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;
+		take_done(e, tier);
+		more |= !tier->backlog && has_queue(tier);
+	}
+	return more;
+}
+
+uint64_t kvf_tiers_deadline(const struct kvf_engine *e)
+{
+	uint64_t at = KVF_NEVER;
+
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		const struct kvf_tier *tier = &e->tier[t];
+
+		if (!tier->backlog && has_queue(tier))
+			return 0;
+		if (tier->ops->next_deadline_ns)
+			at = kvf_min_u64(at, tier->ops->next_deadline_ns(tier->self));
+	}
+	return at;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine over its public interface: store, retrieve, lookup and their friends on the host device, RAM tier alone. */
+#include "tests/harness.h"
+#include "tests/rig.h"
+
+#include <string.h>
+
+static void test_store_then_retrieve(void)
+{
+	struct rig r;
+	struct kvf_completion c;
+	uint32_t n = 1000;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	rig_tokens(&r, 1, n);
+	rig_compute(&r, n);
+	c = rig_store(&r, 0, n, 0);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_PARTIAL);
+	CU_ASSERT_EQUAL(c.tokens, n / RIG_CHUNK * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_INDEXED);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), n / RIG_CHUNK * RIG_CHUNK);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, n, 0);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_MISS);
+	CU_ASSERT_EQUAL(c.tokens, n / RIG_CHUNK * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, c.tokens);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, c.tokens), 0);
+	CU_ASSERT_EQUAL(rig_written(&r, c.tokens, n), 0);
+	rig_close(&r);
+}
+
+static void test_lookup(void)
+{
+	struct rig r;
+	struct kvf_completion c;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
+	c = rig_lookup(&r, 10, 0);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.usable, 4 * RIG_CHUNK - 1);
+	CU_ASSERT_EQUAL(c.need, 4 * RIG_CHUNK - 11);
+	CU_ASSERT_EQUAL(c.lease_id, 0);
+	c = rig_lookup(&r, 0, 1000000000);
+	CU_ASSERT_NOT_EQUAL(c.lease_id, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
+	rig_unpin(&r, c.lease_id, 2 * RIG_CHUNK, SIZE_MAX);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 2);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 0);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).status, KVF_ENOENT);
+	rig_close(&r);
+}
+
+/* A pool of 8 slots caches 8 chunks, and evicts the suffix first. */
+static void test_eviction_suffix_first(void)
+{
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 8 });
+	rig_tokens(&r, 1, 6 * RIG_CHUNK);
+	rig_compute(&r, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 6 * RIG_CHUNK);
+	rig_tokens(&r, 2, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 4 * RIG_CHUNK);
+	rig_tokens(&r, 1, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 4 * RIG_CHUNK);
+	rig_close(&r);
+}
+
+static void test_partial_chunk(void)
+{
+	struct rig r;
+	struct kvf_completion c;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16, .unfull = true });
+	rig_tokens(&r, 1, 2 * RIG_CHUNK + 7);
+	rig_compute(&r, 2 * RIG_CHUNK + 7);
+	c = rig_store(&r, 0, 2 * RIG_CHUNK + 7, KVF_OP_SOURCE_FREE);
+	CU_ASSERT_EQUAL(c.tokens, 2 * RIG_CHUNK + 7);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_NONE);
+	CU_ASSERT_EQUAL(r.source_free, 1);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 5, 2 * RIG_CHUNK + 1, 0);
+	CU_ASSERT_EQUAL(c.tokens, 2 * RIG_CHUNK + 1);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 5, 2 * RIG_CHUNK + 1), 0);
+	CU_ASSERT_EQUAL(rig_written(&r, 0, 5), 0);
+	CU_ASSERT_EQUAL(rig_written(&r, 2 * RIG_CHUNK + 6, 2 * RIG_CHUNK + 7), 0);
+	rig_close(&r);
+}
+
+static void test_remove_and_demote(void)
+{
+	struct rig r;
+	struct kvf_op op;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
+	kvf_prep_demote(&op, r.seq, 0, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 4 * RIG_CHUNK);
+	kvf_prep_remove(&op, r.seq, RIG_CHUNK, 2 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), RIG_CHUNK);
+	kvf_prep_flush(&op);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	rig_close(&r);
+}
+
+static void test_layerwise_retrieve(void)
+{
+	struct rig r;
+	struct kvf_completion c;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 4 * RIG_CHUNK, KVF_OP_LAYERWISE | KVF_OP_PROGRESS);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.layers, RIG_LAYERS);
+	CU_ASSERT_EQUAL(c.flags, 0);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, c.tokens), 0);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 4 * RIG_CHUNK, KVF_OP_STREAM_ORDERED);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	rig_wait_fence(&r, c.op_id);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, c.tokens), 0);
+	rig_close(&r);
+}
+
+static void test_layerwise_store(void)
+{
+	struct rig r;
+	struct kvf_completion c;
+
+	rig_open(&r, &(struct rig_options){ .slots = 32 });
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	c = rig_store(&r, 0, 4 * RIG_CHUNK, KVF_OP_LAYERWISE | KVF_OP_SOURCE_FREE);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, c.tokens), 0);
+	rig_close(&r);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{ "store_then_retrieve", test_store_then_retrieve },
+		{ "lookup", test_lookup },
+		{ "eviction_suffix_first", test_eviction_suffix_first },
+		{ "partial_chunk", test_partial_chunk },
+		{ "remove_and_demote", test_remove_and_demote },
+		{ "layerwise_retrieve", test_layerwise_retrieve },
+		{ "layerwise_store", test_layerwise_store },
+	};
+
+	return kvf_test_main("engine", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
