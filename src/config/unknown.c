@@ -119,7 +119,7 @@ bool kvf_unknown_inner(struct kvf_apply *apply, const struct kvf_given *given)
 		return false;
 	}
 	near = kvf_schema_nearest(given->name, KVF_PLACE_EXTRA);
-	if (strncmp(given->name, "kvf_", 4) == 0 || apply->source == KVF_FROM_CALL) {
+	if (strncmp(given->name, "kvf_", 4) == 0) {
 		say(apply, given, near ? "did you mean " : NULL, near);
 		return false;
 	}

@@ -37,14 +37,21 @@ static int refuse(char *hint, size_t size, const char *text, size_t n, const cha
 	return KVF_ECONFIG;
 }
 
-/* A path loses file:// and the slashes at its end. Returns its new length. */
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* A path loses file://, blanks at both ends and slashes at its end. Returns its new length. */
 static size_t strip_path(char *s, size_t n)
 {
-	if (n >= 7 && memcmp(s, "file://", 7) == 0) {
-		memmove(s, s + 7, n - 7);
-		n -= 7;
-	}
-	while (n > 1 && s[n - 1] == '/')
+	size_t from = n >= 7 && memcmp(s, "file://", 7) == 0 ? 7 : 0;
+
+	while (from < n && is_blank(s[from]))
+		from++;
+	n -= from;
+	memmove(s, s + from, n);
+	while (n > 0 && (is_blank(s[n - 1]) || (n > 1 && s[n - 1] == '/')))
 		n--;
 	return n;
 }
@@ -105,7 +112,7 @@ static size_t squeeze(char *s, size_t n)
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (s[i] != ' ' && s[i] != '\t')
+		if (!is_blank(s[i]))
 			s[k++] = s[i];
 	return k;
 }
@@ -121,9 +128,9 @@ int kvf_list_normalise(enum kvf_key_type type, char *text, char *hint, size_t si
 		size_t at = used ? used + 1 : 0;
 		int rc;
 
-		for (; n > 0 && (*in == ' ' || *in == '\t'); n--)
+		for (; n > 0 && is_blank(*in); n--)
 			in++;
-		while (n > 0 && (in[n - 1] == ' ' || in[n - 1] == '\t'))
+		while (n > 0 && is_blank(in[n - 1]))
 			n--;
 		if (n > 0) {
 			if (type == KVF_TYPE_PATHS)
