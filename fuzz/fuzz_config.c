@@ -130,6 +130,8 @@ static void see_item(const struct kvf_config_item *item, void *arg)
 	char buf[16];
 
 	MUST(item->key && item->value && item->origin);
+	if (!item->explicit_)
+		return; /* nothing an input could have changed */
 	MUST(kvf_config_get(arg, item->key, buf, sizeof(buf)) >= 0);
 	MUST(kvf_config_origin(arg, item->key));
 }

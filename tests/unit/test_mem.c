@@ -79,7 +79,7 @@ static void test_every_size(void)
 	struct kvf_allocator a = allocator_of(&h);
 	struct kvf_mem mem;
 	void *p[KVF_ARRAY_LEN(sizes)];
-	uint64_t warm;
+	uint64_t warm = 0;
 
 	kvf_mem_init(&mem, &a);
 	for (size_t round = 0; round < 3; round++) {
