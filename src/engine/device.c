@@ -121,6 +121,12 @@ static void copied(struct kvf_engine *e, struct kvf_move *move, int status)
 	kvf_job_ready(e, job);
 }
 
+void kvf_device_withdraw(struct kvf_engine *e, struct kvf_move *move)
+{
+	kvf_list_remove(&move->wait);
+	copied(e, move, KVF_ECANCELED);
+}
+
 static bool offer(struct kvf_engine *e, struct kvf_move *move)
 {
 	int rc = e->device_lost ? KVF_EDEVLOST : e->device->copy(e->device_self, &move->copy);
@@ -152,12 +158,6 @@ static void offer_waiting(struct kvf_engine *e)
 	while (!kvf_list_empty(&e->copy_wait)) {
 		struct kvf_move *move = kvf_list_entry(e->copy_wait.next, struct kvf_move, wait);
 
-		/* Its operation is ending: what was never begun need not be. */
-		if (move->job->stop) {
-			kvf_list_remove(&move->wait);
-			copied(e, move, KVF_ECANCELED);
-			continue;
-		}
 		kvf_list_remove(&move->wait);
 		if (!offer(e, move)) {
 			kvf_list_push_front(&e->copy_wait, &move->wait);

@@ -47,6 +47,7 @@
 
 #define KVF_MOVE_WINDOW 32u /* chunks of one operation in flight */
 #define KVF_ASK_WINDOW 1024u /* exists requests of one operation in flight */
+#define KVF_LAYERWISE_MAX 1024u /* chunks of a layerwise retrieve: all their moves are made in one step */
 #define KVF_TIER_BATCH 64u
 #define KVF_DEVICE_POLL_NS 100000u /* how long a sleeping host may leave device work unseen */
 
@@ -185,6 +186,7 @@ struct kvf_move {
 	uint8_t retried;
 	bool in_ram;	/* was there when the operation looked */
 	bool owns_fill; /* store: its gather is the entry's fill */
+	struct kvf_tier *tier; /* retrieve: where it will be loaded from, once chosen */
 	int32_t status; /* FAILED: kvf_status */
 	uint32_t layer; /* layerwise: layers copied */
 	struct kvf_copy copy;
@@ -275,6 +277,8 @@ struct kvf_job {
 	uint32_t prefix;  /* chunks done without a gap, from first_chunk */
 	uint32_t limit;	  /* first chunk known to fail: the prefix ends here */
 	uint32_t in_ram;  /* tokens found in RAM */
+	uint32_t touch_at; /* chunks of the path not touched yet */
+	bool touching;
 	uint32_t granted; /* slot handed to a waiting job, KVF_NIL */
 	struct kvf_tier *grant_tier;
 	bool blocked; /* on a want list */
@@ -525,6 +529,8 @@ void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask);
 
 int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params);
 void kvf_device_close(struct kvf_engine *e);
+/* A copy the device never got. */
+void kvf_device_withdraw(struct kvf_engine *e, struct kvf_move *move);
 /* Begins the move's copy; when the device is full the move waits in engine->copy_wait. */
 void kvf_device_copy(struct kvf_engine *e, struct kvf_move *move);
 /* Lets the device work and takes in what it completed. True while there is more to do at once. */
@@ -540,6 +546,8 @@ void kvf_move_prepare(struct kvf_engine *e, struct kvf_move *move, enum kvf_copy
 		      uint32_t n_layers);
 /* Ends a move in any state but COPYING: pin, wait and memory go. */
 void kvf_move_free(struct kvf_engine *e, struct kvf_move *move);
+/* Asks the device to let go of what it has not begun; a job whose copies are its fence tail keeps them. */
+void kvf_moves_cancel(struct kvf_engine *e, struct kvf_job *job);
 /* All moves of a job that are not copying. */
 void kvf_moves_drop(struct kvf_engine *e, struct kvf_job *job);
 
@@ -589,8 +597,8 @@ const uint8_t *kvf_job_parent_key(const struct kvf_job *job, uint32_t chunk);
 uint32_t kvf_job_chunk_tokens(const struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk);
 /* Tokens of the span that chunks [first_chunk, first_chunk + n) cover. */
 uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *job, uint32_t n);
-/* Touches the path [0, end) of the job's sequence. */
-void kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end);
+/* Touches the path [0, end) of the job's sequence, a slice a call: true when all of it was. */
+bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end);
 const char *kvf_job_state_name(const struct kvf_job *job);
 
 /* ---- turn.c, shutdown.c, verify.c ---- */

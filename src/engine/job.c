@@ -45,25 +45,31 @@ uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *j
 	return n && end > job->first_token ? end - job->first_token : 0;
 }
 
-void kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
+bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 {
 	uint32_t path[64];
-	uint32_t at = end;
+	uint32_t scanned = 0;
 
+	if (!job->touching) {
+		job->touching = true;
+		job->touch_at = end;
+	}
 	/* Suffix first, in pieces: the last piece touched is the prefix, which then goes last. */
-	while (at > 0) {
-		uint32_t n = at < KVF_ARRAY_LEN(path) ? at : (uint32_t)KVF_ARRAY_LEN(path);
+	while (job->touch_at > 0 && scanned < KVF_TURN_SCAN) {
+		uint32_t n = job->touch_at < KVF_ARRAY_LEN(path) ? job->touch_at : (uint32_t)KVF_ARRAY_LEN(path);
 		uint32_t m = 0;
 
-		at -= n;
+		job->touch_at -= n;
+		scanned += n;
 		for (uint32_t i = 0; i < n; i++) {
-			uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, at + i));
+			uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->touch_at + i));
 
 			if (entry != KVF_NIL)
 				path[m++] = entry;
 		}
 		kvf_evict_touch(&e->evict, path, m);
 	}
+	return job->touch_at == 0;
 }
 
 /* ---- making ---- */
@@ -243,6 +249,7 @@ static void leave(struct kvf_engine *e, struct kvf_job *job)
 		job->stopped = true;
 		kvf_job_goto(e, job, KVF_STATE_SETTLE);
 		kvf_slot_unwant(e, job);
+		kvf_moves_cancel(e, job);
 		kvf_list_remove(&job->level_link);
 		kvf_plan_stop(e, job);
 		if (job->kind->stop)

@@ -82,7 +82,7 @@ static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
 			return KVF_STEP_END;
 		}
 	}
-	while (job->cursor < end) {
+	while (job->cursor < end && job->reason != KVF_REASON_CAP) {
 		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
 
 		if (n++ == KVF_TURN_SCAN)
@@ -96,8 +96,7 @@ static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
 			break;
 		}
 	}
-	kvf_job_touch(e, job, job->cursor);
-	return KVF_STEP_END;
+	return kvf_job_touch(e, job, job->cursor) ? KVF_STEP_END : KVF_STEP_YIELD;
 }
 
 static uint32_t known_tokens(const struct kvf_engine *e, const struct kvf_job *job)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Retrieve: plan (where is each chunk) -> move (fill what is below RAM, scatter what is there, windowed) -> done.
+ * Retrieve: plan (where is each chunk) -> touch (the path was used) -> move (fill what is below RAM, scatter what is there, windowed) -> done.
  *
  * Chunks arrive in any order; what counts is the prefix without a gap. A chunk that fails is looked for once more, further
  * down, before it ends the prefix. A scattered chunk lets go of its slot at once, whatever its place in the prefix.
@@ -9,11 +9,13 @@
  */
 #include "engine/engine.h"
 
-enum { PLAN = 0, MOVE };
+enum { PLAN = 0, TOUCH, MOVE };
 
-/* ---- plan ---- */
+static uint32_t end_of_hit(const struct kvf_job *job)
+{
+	return job->limit < job->end_chunk ? job->limit : job->end_chunk;
+}
 
-/* Layerwise needs every chunk in RAM at the start: then all are pinned at once and nothing is waited for. */
 static bool all_resident(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 {
 	for (uint32_t chunk = job->first_chunk; chunk < end; chunk++) {
@@ -25,44 +27,6 @@ static bool all_resident(struct kvf_engine *e, struct kvf_job *job, uint32_t end
 	return true;
 }
 
-static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
-{
-	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
-
-	if (!(job->flags & KVF_OP_LAYERWISE))
-		return;
-	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && all_resident(e, job, end);
-	if (!job->layerwise) {
-		job->done_flags |= KVF_DONE_CHUNKWISE;
-		return;
-	}
-	for (uint32_t l = 0; l < e->plan.n_layers; l++)
-		job->layers[l].left = end - job->first_chunk;
-}
-
-static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
-{
-	enum kvf_step_result r = kvf_plan_step(e, job);
-	uint32_t end;
-
-	if (r != KVF_STEP_AGAIN)
-		return r;
-	end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
-	job->cursor = job->first_chunk;
-	if (job->code == KVF_OP_RETRIEVE && end - job->first_chunk) {
-		uint64_t hit = kvf_min_u64((uint64_t)end * e->chunk_size, job->end_token);
-
-		if (hit < e->min_retrieve_tokens) {
-			job->limit = job->first_chunk;
-			job->reason = KVF_REASON_POLICY;
-			end = job->first_chunk;
-		}
-	}
-	kvf_job_touch(e, job, end);
-	choose_layerwise(e, job);
-	kvf_job_goto(e, job, MOVE);
-	return KVF_STEP_AGAIN;
-}
 
 /* ---- what became of the moves ---- */
 
@@ -71,6 +35,9 @@ static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int sta
 	if (chunk >= job->limit)
 		return;
 	job->limit = chunk;
+	/* What ends because the operation was told to says nothing new. */
+	if (job->stop)
+		return;
 	job->reason = reason;
 	/* A miss is no error; a device that failed or an allocator that said no is. */
 	if (status == KVF_EDEVLOST || reason == KVF_REASON_DEVICE)
@@ -222,6 +189,21 @@ static struct kvf_tier *source(struct kvf_engine *e, struct kvf_job *job, struct
 	return kvf_plan_source(e, job, move->chunk);
 }
 
+/* The slot that was granted to the job, if it was for this tier. */
+static uint32_t take_granted(struct kvf_engine *e, struct kvf_job *job, const struct kvf_tier *tier)
+{
+	uint32_t slot = job->granted;
+
+	if (slot == KVF_NIL)
+		return KVF_NIL;
+	if (job->grant_tier != tier) {
+		kvf_slot_unwant(e, job);
+		return KVF_NIL;
+	}
+	job->granted = KVF_NIL;
+	return slot;
+}
+
 /* Begins the move: from RAM, or by a get. False: it must wait for a slot. */
 static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
@@ -231,19 +213,21 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 
 	if (entry != KVF_NIL)
 		return use_resident(e, move, entry);
-	tier = job->granted != KVF_NIL ? job->grant_tier : source(e, job, move);
+	if (!move->tier)
+		move->tier = source(e, job, move);
+	tier = move->tier;
 	if (!tier) {
 		miss(move, KVF_REASON_MISS, KVF_ENOENT);
 		return true;
 	}
-	slot = job->granted;
-	job->granted = KVF_NIL;
+	slot = take_granted(e, job, tier);
 	if (slot == KVF_NIL)
 		slot = kvf_slot_take(e, (enum kvf_class)job->klass, tier);
 	if (slot == KVF_NIL) {
 		kvf_slot_want(e, job, tier);
 		return false;
 	}
+	move->tier = NULL;
 	entry = kvf_load_begin(e, job, move->chunk, tier, slot);
 	if (entry == KVF_NIL) {
 		kvf_slot_untake(e, slot, tier);
@@ -271,16 +255,14 @@ static bool begin_again(struct kvf_engine *e, struct kvf_job *job)
 
 static void begin_more(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t window = job->layerwise ? UINT32_MAX : KVF_MOVE_WINDOW;
-
 	if (job->blocked || !begin_again(e, job))
 		return;
-	while (job->n_moves < window && job->cursor < job->end_chunk && job->cursor < job->limit) {
+	while (job->n_moves < KVF_MOVE_WINDOW && job->cursor < job->end_chunk && job->cursor < job->limit) {
 		struct kvf_move *move = kvf_move_new(e, job, job->cursor);
 
 		if (!move) {
 			/* With moves in flight their memory comes back; with none nothing will. */
-			if (!job->n_moves || job->layerwise)
+			if (!job->n_moves)
 				fail_at(job, job->cursor, KVF_REASON_MEMORY, KVF_ENOMEM);
 			return;
 		}
@@ -339,19 +321,76 @@ static bool all_issued(const struct kvf_engine *e, const struct kvf_job *job)
 	return true;
 }
 
+/* ---- the steps ---- */
+
+static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
+{
+	enum kvf_step_result r = kvf_plan_step(e, job);
+
+	if (r == KVF_STEP_AGAIN)
+		kvf_job_goto(e, job, TOUCH);
+	return r;
+}
+
+/* Layerwise: every chunk is pinned at once and nothing is waited for; where that cannot be, chunk by chunk. */
+static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t end = end_of_hit(job);
+
+	if (!(job->flags & KVF_OP_LAYERWISE))
+		return;
+	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && end - job->first_chunk <= KVF_LAYERWISE_MAX &&
+			 all_resident(e, job, end);
+	while (job->layerwise && job->cursor < end) {
+		struct kvf_move *move = kvf_move_new(e, job, job->cursor);
+
+		if (!move) {
+			job->layerwise = false;
+			break;
+		}
+		use_resident(e, move, kvf_index_find(&e->index, kvf_job_key(job, job->cursor)));
+		job->cursor++;
+	}
+	if (!job->layerwise) {
+		kvf_moves_drop(e, job);
+		job->cursor = job->first_chunk;
+		job->done_flags |= KVF_DONE_CHUNKWISE;
+		return;
+	}
+	for (uint32_t l = 0; l < e->plan.n_layers; l++)
+		job->layers[l].left = end - job->first_chunk;
+}
+
+static enum kvf_step_result touch(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t end = end_of_hit(job);
+
+	if (job->code == KVF_OP_RETRIEVE && end > job->first_chunk &&
+	    kvf_min_u64((uint64_t)end * e->chunk_size, job->end_token) < e->min_retrieve_tokens) {
+		job->limit = end = job->first_chunk;
+		job->reason = KVF_REASON_POLICY;
+	}
+	if (!kvf_job_touch(e, job, end))
+		return KVF_STEP_YIELD;
+	job->cursor = job->first_chunk;
+	choose_layerwise(e, job);
+	kvf_job_goto(e, job, MOVE);
+	return KVF_STEP_AGAIN;
+}
+
 static enum kvf_step_result move(struct kvf_engine *e, struct kvf_job *job)
 {
 	collect(e, job);
 	begin_more(e, job);
+	/* A slot that was granted for a chunk somebody else brought meanwhile. */
+	if (!job->blocked)
+		kvf_slot_unwant(e, job);
 	if (has_news(job))
 		return KVF_STEP_AGAIN;
 	if (job->flags & KVF_OP_STREAM_ORDERED && all_issued(e, job)) {
 		issue_all_layers(e, job);
-		if (job->n_moves) {
-			uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
-
-			job->prefix = end - job->first_chunk;
-		}
+		if (job->n_moves)
+			job->prefix = end_of_hit(job) - job->first_chunk;
 		return KVF_STEP_END;
 	}
 	if (job->n_moves || (job->cursor < job->end_chunk && job->cursor < job->limit))
@@ -416,12 +455,14 @@ static enum kvf_step_result plan_prefetch(struct kvf_engine *e, struct kvf_job *
 }
 
 static const struct kvf_job_step retrieve_steps[] = {
-	[PLAN] = { "plan", plan, 1u << MOVE },
+	[PLAN] = { "plan", plan, 1u << TOUCH },
+	[TOUCH] = { "touch", touch, 1u << MOVE },
 	[MOVE] = { "move", move, 0 },
 };
 
 static const struct kvf_job_step prefetch_steps[] = {
-	[PLAN] = { "plan", plan_prefetch, 1u << MOVE },
+	[PLAN] = { "plan", plan_prefetch, 1u << TOUCH },
+	[TOUCH] = { "touch", touch, 1u << MOVE },
 	[MOVE] = { "stage", move, 0 },
 };
 

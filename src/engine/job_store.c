@@ -30,7 +30,7 @@ static enum kvf_step_result admit(struct kvf_engine *e, struct kvf_job *job)
 	uint32_t n = job->end_chunk - job->first_chunk;
 
 	job->cursor = job->first_chunk;
-	if (job->level > KVF_LEVEL_INDEXED && n) {
+	if (job->level > KVF_LEVEL_INDEXED && n && !job->level_wait) {
 		job->level_wait = kvf_mem_zalloc(&e->mem, n * sizeof(*job->level_wait));
 		if (!job->level_wait) {
 			job->status = KVF_ENOMEM;
@@ -39,7 +39,8 @@ static enum kvf_step_result admit(struct kvf_engine *e, struct kvf_job *job)
 		}
 		job->n_level_waits = n;
 	}
-	kvf_job_touch(e, job, job->end_chunk);
+	if (!kvf_job_touch(e, job, job->end_chunk))
+		return KVF_STEP_YIELD;
 	kvf_job_goto(e, job, COPY);
 	return KVF_STEP_AGAIN;
 }
@@ -79,6 +80,9 @@ static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int sta
 	if (chunk >= job->limit)
 		return;
 	job->limit = chunk;
+	/* What ends because the operation was told to says nothing new. */
+	if (job->stop)
+		return;
 	job->reason = reason;
 	job->status = status == KVF_EDEVLOST || status == KVF_ENOMEM ? status : KVF_EDROPPED;
 }
@@ -308,6 +312,9 @@ static enum kvf_step_result copy(struct kvf_engine *e, struct kvf_job *job)
 		return KVF_STEP_WAIT;
 	}
 	begin_more(e, job);
+	/* A slot that was granted for a chunk somebody else brought meanwhile. */
+	if (!job->blocked)
+		kvf_slot_unwant(e, job);
 	if (has_news(job))
 		return KVF_STEP_AGAIN;
 	if (job->n_moves || (job->cursor < job->end_chunk && job->cursor < job->limit))

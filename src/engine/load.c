@@ -117,7 +117,8 @@ static void orphan(struct kvf_engine *e, struct kvf_fill *fill)
 	fill->tier->n_orphans++;
 	fill->tier->stats.orphaned++;
 	e->n_quarantined++;
-	kvf_entry_drop(e, fill->entry, KVF_EVENT_EVICTED);
+	if (kvf_index_entry(&e->index, fill->entry)->state == KVF_ENTRY_FILLING)
+		kvf_entry_drop(e, fill->entry, KVF_EVENT_EVICTED);
 	if (fill->tier->ops->cancel)
 		fill->tier->ops->cancel(fill->tier->self, &fill->req);
 }

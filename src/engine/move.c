@@ -62,6 +62,24 @@ void kvf_move_free(struct kvf_engine *e, struct kvf_move *move)
 	kvf_mem_free(&e->mem, move, sizeof(*move));
 }
 
+void kvf_moves_cancel(struct kvf_engine *e, struct kvf_job *job)
+{
+	struct kvf_list *node;
+
+	if (!job->n_copying || !job->stop)
+		return;
+	kvf_list_for_each(node, &job->moves) {
+		struct kvf_move *move = kvf_list_entry(node, struct kvf_move, link);
+
+		if (move->state != KVF_MOVE_COPYING)
+			continue;
+		if (kvf_list_linked(&move->wait))
+			kvf_device_withdraw(e, move);
+		else if (e->device->cancel)
+			e->device->cancel(e->device_self, &move->copy);
+	}
+}
+
 void kvf_moves_drop(struct kvf_engine *e, struct kvf_job *job)
 {
 	struct kvf_list *node, *tmp;
