@@ -7,7 +7,7 @@
 
 #include "base/compiler.h"
 
-#define GUARD 96 /* bytes around every tensor */
+#define GUARD 128 /* bytes around every tensor */
 
 const struct gen_lmcache gen_lmcache[GEN_LMCACHE_FORMATS] = {
 	{ "NB_NL_TWO_BS_NH_HS", "BLTSHE", 2 },	 { "NL_X_TWO_NB_BS_NH_HS", "TBSHE", 2 },
@@ -79,8 +79,11 @@ static uint8_t *new_tensor(struct gen_layout *gen, size_t n, struct gen_rng *pad
 	if (!gen->memory)
 		abort();
 	memory = &gen->memory[gen->n_memory++];
-	memory->n = n + 3 * (size_t)GUARD;
-	memory->p = must_calloc(1, memory->n);
+	memory->n = (n + 3 * (size_t)GUARD) / GUARD * GUARD;
+	memory->p = aligned_alloc(GUARD, memory->n);
+	if (!memory->p)
+		abort();
+	memset(memory->p, 0, memory->n);
 	return memory->p + GUARD + shift;
 }
 

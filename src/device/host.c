@@ -16,6 +16,11 @@
 
 /* Bytes of one direction's turn: large against the cost of changing over, small against a budget. */
 #define TURN_BYTES (256 * KVF_KIB)
+/* Runs worked out at a time: memory stays busier when pieces follow each other without thinking in between. */
+#define BATCH 64
+/* What is fetched ahead of the next run; from there on the processor sees the pattern by itself. */
+#define FETCH_BYTES 512
+#define FETCH_ROWS 16
 
 enum { SCRATCH_PREV = 0, SCRATCH_NUMBER = 1 };	/* kvf_copy.scratch */
 enum { FENCE_KIND = 0, FENCE_WORD = 1, FENCE_VALUE = 2 }; /* kvf_fence.scratch */
@@ -25,10 +30,10 @@ struct lane {
 	uint64_t issued;    /* number of the newest accepted copy */
 	uint64_t completed; /* every copy up to this number is done: what fence() hands out */
 	bool begun;	    /* the first copy */
-	bool in_run;
 	struct kvf_run_iter iter;
-	struct kvf_run run;
-	uint32_t row;
+	struct kvf_run runs[BATCH]; /* worked out, from `next` on not finished */
+	unsigned n_runs, next;
+	uint32_t row;	 /* in runs[next] */
 	uint64_t offset; /* in the row */
 };
 
@@ -82,32 +87,10 @@ struct sides {
 	uint64_t to_stride, from_stride;
 };
 
-#define FIXED_ROWS(n)                                                                                                  \
-	do {                                                                                                           \
-		for (; rows; rows--, s.to += s.to_stride, s.from += s.from_stride)                                     \
-			memcpy(s.to, s.from, n);                                                                       \
-	} while (0)
-
-/* Head sizes are a few powers of two: with the size known, a row is a handful of vector moves and no call. */
 static void copy_rows(struct sides s, uint64_t bytes, uint64_t rows)
 {
-	switch (bytes) {
-	case 64:
-		FIXED_ROWS(64);
-		break;
-	case 128:
-		FIXED_ROWS(128);
-		break;
-	case 256:
-		FIXED_ROWS(256);
-		break;
-	case 512:
-		FIXED_ROWS(512);
-		break;
-	default:
-		FIXED_ROWS(bytes);
-		break;
-	}
+	for (; rows; rows--, s.to += s.to_stride, s.from += s.from_stride)
+		memcpy(s.to, s.from, bytes);
 }
 
 static void clear_rows(struct sides s, uint64_t bytes, uint64_t rows)
@@ -116,12 +99,11 @@ static void clear_rows(struct sides s, uint64_t bytes, uint64_t rows)
 		memset(s.to, 0, bytes);
 }
 
-/* The run from its current position on. A null block has no `from`: it is cleared. */
-static struct sides run_sides(const struct lane *lane, const struct kvf_copy *copy)
+/* The run from (row, offset) on. A null block has no `from`: it is cleared. */
+static struct sides run_sides(const struct kvf_copy *copy, const struct kvf_run *run, uint32_t row, uint64_t offset)
 {
-	const struct kvf_run *run = &lane->run;
-	uint8_t *pay = copy->payload + run->pay + lane->row * run->pay_stride + lane->offset;
-	uint8_t *at = run->dev ? run->dev + lane->row * run->dev_stride + lane->offset : NULL;
+	uint8_t *pay = copy->payload + run->pay + row * run->pay_stride + offset;
+	uint8_t *at = run->dev ? run->dev + row * run->dev_stride + offset : NULL;
 
 	if (copy->direction == KVF_COPY_GATHER)
 		return (struct sides){ pay, at, run->pay_stride, run->dev_stride };
@@ -130,7 +112,7 @@ static struct sides run_sides(const struct lane *lane, const struct kvf_copy *co
 
 static void move_pieces(const struct lane *lane, const struct kvf_copy *copy, uint64_t bytes, uint64_t rows)
 {
-	struct sides s = run_sides(lane, copy);
+	struct sides s = run_sides(copy, &lane->runs[lane->next], lane->row, lane->offset);
 
 	if (s.from)
 		copy_rows(s, bytes, rows);
@@ -138,12 +120,33 @@ static void move_pieces(const struct lane *lane, const struct kvf_copy *copy, ui
 		clear_rows(s, bytes, rows);
 }
 
-/* At most `budget` bytes (> 0) of the current run; clears in_run at its end. Returns the bytes moved. */
+/* Touches the device's side of what comes next. Long pieces only where they are read: their writes hide well enough. */
+static void fetch_ahead(const struct kvf_copy *copy, const struct kvf_run *run)
+{
+	struct sides s = run_sides(copy, run, 0, 0);
+	uint64_t bytes = kvf_min_u64(run->bytes, FETCH_BYTES), rows = kvf_min_u64(run->rows, FETCH_ROWS), i, k;
+
+	if (!s.from || (rows == 1 && copy->direction == KVF_COPY_SCATTER))
+		return;
+	for (i = 0; i < rows; i++)
+		for (k = 0; k < bytes; k += 64) {
+			__builtin_prefetch(s.from + i * s.from_stride + k, 0);
+			if (rows > 1)
+				__builtin_prefetch(s.to + i * s.to_stride + k, 1);
+		}
+}
+
+/* At most `budget` bytes (> 0) of the current run; steps on to the next at its end. Returns the bytes moved. */
 static uint64_t move_run(struct lane *lane, const struct kvf_copy *copy, uint64_t budget)
 {
-	const struct kvf_run *run = &lane->run;
+	const struct kvf_run *run = &lane->runs[lane->next];
 	uint64_t moved = 0, n;
 
+	if (run->rows == 1 && !lane->offset && budget >= run->bytes) { /* most often, and without a division */
+		move_pieces(lane, copy, run->bytes, 1);
+		lane->next++;
+		return run->bytes;
+	}
 	if (!lane->offset && budget >= run->bytes) {
 		n = kvf_min_u64(budget / run->bytes, run->rows - lane->row);
 		move_pieces(lane, copy, run->bytes, n);
@@ -160,20 +163,27 @@ static uint64_t move_run(struct lane *lane, const struct kvf_copy *copy, uint64_
 			lane->row++;
 		}
 	}
-	lane->in_run = lane->row < run->rows;
+	if (lane->row == run->rows) {
+		lane->row = 0;
+		lane->next++;
+	}
 	return moved;
 }
 
-static bool next_run(struct kvf_host_device *dev, struct lane *lane)
+static bool have_run(struct kvf_host_device *dev, struct lane *lane)
 {
-	if (!kvf_run_iter_next(&lane->iter, &lane->run))
-		return false;
-	lane->in_run = true;
-	lane->row = 0;
-	lane->offset = 0;
-	if (lane->run.dev)
-		dev->copies += lane->run.rows;
-	return true;
+	if (lane->next < lane->n_runs)
+		return true;
+	lane->next = 0;
+	for (lane->n_runs = 0; lane->n_runs < BATCH; lane->n_runs++) {
+		struct kvf_run *run = &lane->runs[lane->n_runs];
+
+		if (!kvf_run_iter_next(&lane->iter, run))
+			break;
+		if (run->dev)
+			dev->copies += run->rows;
+	}
+	return lane->n_runs > 0;
 }
 
 static bool fence_done(const struct kvf_fence *fence)
@@ -191,7 +201,7 @@ static void begin(struct kvf_host_device *dev, struct lane *lane, const struct k
 	kvf_run_iter_init(&lane->iter, dev->plan, copy);
 	lane->iter.nulls = copy->direction == KVF_COPY_GATHER;
 	lane->begun = true;
-	lane->in_run = false;
+	lane->n_runs = lane->next = 0;
 }
 
 /* Moves up to `budget` bytes of one direction. 0: nothing is queued, or the first copy still waits for its fence. */
@@ -208,11 +218,14 @@ static uint64_t lane_progress(struct kvf_host_device *dev, struct lane *lane, ui
 			begin(dev, lane, copy);
 		}
 		moved = 0;
-		while (moved < budget - used && (lane->in_run || next_run(dev, lane)))
+		while (moved < budget - used && have_run(dev, lane)) {
+			if (lane->next + 1 < lane->n_runs && !lane->row && !lane->offset)
+				fetch_ahead(copy, &lane->runs[lane->next + 1]);
 			moved += move_run(lane, copy, budget - used - moved);
+		}
 		dev->bytes += moved;
 		used += moved;
-		if (used < budget || (!lane->in_run && !next_run(dev, lane))) {
+		if (used < budget || !have_run(dev, lane)) {
 			lane->begun = false;
 			finish(dev, lane, copy, KVF_OK);
 			used += !moved; /* even an empty copy costs something */

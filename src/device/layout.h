@@ -44,7 +44,8 @@ void kvf_layout_fini(struct kvf_layout_plan *plan, struct kvf_mem *mem);
 int kvf_layout_rebind(struct kvf_layout_plan *plan, const struct kvf_layout *layout, char *detail, size_t detail_size);
 
 /* Order of the axes inside the pages of every group, four bits a group, 0 with KVF_PAYLOAD_LMCACHE. With
- * KVF_PAYLOAD_PAGES it decides the order of the payload's bytes: it belongs into the fingerprint, as block_tokens does. */
+ * KVF_PAYLOAD_PAGES it decides the order of the payload's bytes: it belongs into the fingerprint, and so does
+ * block_tokens. */
 uint64_t kvf_layout_order_code(const struct kvf_layout_plan *plan);
 
 /* Payload bytes of a chunk of n tokens (n <= chunk_tokens). For KVF_PAYLOAD_PAGES and opaque layouts see layout.c. */
@@ -77,6 +78,13 @@ struct kvf_run_shape {
 	uint64_t outer_dev[2], outer_pay[2];
 };
 
+/* Where the smallest part of a run begins. */
+struct kvf_run_atom {
+	uint8_t *base, *dev; /* dev NULL: a null block */
+	uint64_t pay;
+	int32_t device;
+};
+
 /*
  * Walks the runs of one kvf_copy in payload-friendly order; can stop and go on between any two runs. Neighbours that
  * touch on both sides come out as one run. Everything in it is private; it holds no resource.
@@ -85,23 +93,22 @@ struct kvf_run_iter {
 	const struct kvf_layout_plan *plan;
 	const struct kvf_copy *copy;
 	bool nulls; /* set it after init to get the null blocks too, as runs with dev NULL */
-	bool done;
-	bool has_ahead;
-	uint32_t group, layer, plane, token; /* next position; token counts inside the chunk */
-	uint32_t layer_begin, layer_end;     /* of this group, inside the copy's layer range */
-	uint32_t planes;		     /* walked outside the page */
+	bool done, settled;
+	uint32_t group, layer, plane, token; /* position; token counts inside the chunk */
 	uint32_t outer[2];
-	size_t block_index; /* of `token`: entry of the block list, */
-	uint32_t in_block;  /* and token inside that block */
+	uint32_t layer_begin, layer_end; /* of this group, inside the copy's layer range */
+	uint32_t planes;		 /* walked outside the page */
+	uint32_t in_block, first_in_block;
 	uint32_t page_first, page_tokens;
 	uint32_t segment; /* tokens from `token` on in one block and one page */
 	uint32_t layer_base; /* layers of earlier groups */
-	uint64_t group_pay;  /* payload offset of the group */
-	uint64_t layer_pay, plane_pay, token_pay, page_pay;
+	const struct kvf_group *g;
+	const struct kvf_group_plan *d;
+	const uint32_t *ids, *first_ids; /* entry of the block list: of `token`, of the copy's first */
+	uint64_t group_pay;		 /* payload offset of the group */
+	uint64_t page_pay, layer_pay, plane_pay, token_pay;
 	struct kvf_run_shape shape;
-	struct kvf_run ahead; /* found, but not known yet to be the end of its run */
-	uintptr_t ahead_base;
-	uint32_t ahead_group;
+	struct kvf_run_atom atom; /* at the position, once settled */
 };
 
 void kvf_run_iter_init(struct kvf_run_iter *iter, const struct kvf_layout_plan *plan, const struct kvf_copy *copy);

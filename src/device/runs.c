@@ -80,16 +80,11 @@ static void make_shape(const struct kvf_group *g, const struct kvf_group_plan *d
 	}
 }
 
-static const struct kvf_group *current_group(const struct kvf_run_iter *iter)
-{
-	return &iter->plan->layout.groups[iter->group];
-}
-
 /* Tokens of the page that `token` lies in, and where it starts in the payload. */
 static void enter_page(struct kvf_run_iter *iter)
 {
-	const struct kvf_group *g = current_group(iter);
-	const struct kvf_group_plan *d = &iter->plan->derived[iter->group];
+	const struct kvf_group *g = iter->g;
+	const struct kvf_group_plan *d = iter->d;
 	uint32_t chunk = iter->copy->chunk_tokens, full = d->page_tokens;
 	uint64_t plane;
 
@@ -122,26 +117,22 @@ static uint64_t token_step(const struct kvf_group *g, const struct kvf_group_pla
 
 static void enter_segment(struct kvf_run_iter *iter)
 {
-	const struct kvf_group *g = current_group(iter);
 	uint32_t left = iter->copy->first + iter->copy->n - iter->token;
-	uint32_t in_block = g->block_tokens - iter->in_block;
+	uint32_t in_block = iter->g->block_tokens - iter->in_block;
 	uint32_t in_page = iter->page_first + iter->page_tokens - iter->token;
 
 	iter->segment = left < in_block ? left : in_block;
 	if (in_page < iter->segment)
 		iter->segment = in_page;
 	if (iter->shape.tokens != iter->segment || iter->shape.page_tokens != iter->page_tokens)
-		make_shape(g, &iter->plan->derived[iter->group], iter->segment, iter->page_tokens, &iter->shape);
+		make_shape(iter->g, iter->d, iter->segment, iter->page_tokens, &iter->shape);
 }
 
 static void first_segment(struct kvf_run_iter *iter)
 {
-	const struct kvf_group *g = current_group(iter);
-	uint64_t position = iter->copy->chunk_first_token + iter->copy->first;
-
 	iter->token = iter->copy->first;
-	iter->block_index = (size_t)(position / g->block_tokens - iter->copy->groups[iter->group].first_block);
-	iter->in_block = (uint32_t)(position % g->block_tokens);
+	iter->ids = iter->first_ids;
+	iter->in_block = iter->first_in_block;
 	enter_page(iter);
 	enter_segment(iter);
 }
@@ -153,9 +144,9 @@ static bool next_segment(struct kvf_run_iter *iter)
 	if (iter->token - iter->copy->first >= iter->copy->n)
 		return false;
 	iter->in_block += iter->segment;
-	if (iter->in_block == current_group(iter)->block_tokens) {
+	if (iter->in_block == iter->g->block_tokens) {
 		iter->in_block = 0;
-		iter->block_index++;
+		iter->ids++;
 	}
 	if (iter->token - iter->page_first >= iter->page_tokens)
 		enter_page(iter);
@@ -167,14 +158,19 @@ static bool next_segment(struct kvf_run_iter *iter)
 static void enter_group(struct kvf_run_iter *iter)
 {
 	const struct kvf_copy *copy = iter->copy;
-	uint64_t begin = copy->first_layer, end = begin + copy->n_layers;
+	uint64_t begin = copy->first_layer, end = begin + copy->n_layers, first = copy->chunk_first_token + copy->first;
 
 	for (; iter->group < iter->plan->layout.n_groups; iter->group++) {
-		const struct kvf_group *g = current_group(iter);
+		const struct kvf_group *g = &iter->plan->layout.groups[iter->group];
 		const struct kvf_group_plan *d = &iter->plan->derived[iter->group];
+		const struct kvf_block_list *list = &copy->groups[iter->group];
 		uint64_t base = iter->layer_base, top = base + g->n_layers;
 
 		if (begin < top && end > base) {
+			iter->g = g;
+			iter->d = d;
+			iter->first_ids = list->ids + (first / g->block_tokens - list->first_block);
+			iter->first_in_block = (uint32_t)(first % g->block_tokens);
 			iter->layer_begin = begin > base ? (uint32_t)(begin - base) : 0;
 			iter->layer_end = (uint32_t)(kvf_min_u64(end, top) - base);
 			iter->layer = iter->layer_begin;
@@ -194,11 +190,8 @@ static void enter_group(struct kvf_run_iter *iter)
 
 static void leave_group(struct kvf_run_iter *iter)
 {
-	const struct kvf_group *g = current_group(iter);
-
-	iter->layer_base += g->n_layers;
-	iter->group_pay += iter->plan->derived[iter->group].row_bytes * g->planes * g->n_layers *
-			   iter->copy->chunk_tokens;
+	iter->layer_base += iter->g->n_layers;
+	iter->group_pay += iter->d->row_bytes * iter->g->planes * iter->g->n_layers * iter->copy->chunk_tokens;
 	iter->group++;
 	enter_group(iter);
 }
@@ -235,7 +228,7 @@ static void next_atom(struct kvf_run_iter *iter)
 {
 	if (next_outer(iter))
 		return;
-	if (iter->plan->derived[iter->group].page_tokens) {
+	if (iter->d->page_tokens) {
 		if (next_plane(iter) || next_layer(iter) || next_segment(iter))
 			return;
 	} else {
@@ -254,72 +247,72 @@ static void skip_null(struct kvf_run_iter *iter)
 {
 	iter->outer[0] = iter->shape.outer_n[0];
 	iter->outer[1] = iter->shape.outer_n[1];
-	if (iter->plan->derived[iter->group].page_tokens) {
+	if (iter->d->page_tokens) {
 		iter->plane = iter->planes;
 		iter->layer = iter->layer_end;
 	}
 	next_atom(iter);
 }
 
-static void fill_ahead(struct kvf_run_iter *iter, uint32_t id)
+/* Where the atom at the iterator's position begins; iter->shape says the rest. */
+static void find_atom(struct kvf_run_iter *iter)
 {
-	const struct kvf_group *g = current_group(iter);
 	const struct kvf_run_shape *shape = &iter->shape;
-	const struct kvf_layer *layer = &g->layers[iter->layer];
-	struct kvf_run *run = &iter->ahead;
-	uint64_t at = id * g->block_stride + iter->in_block * g->token_stride +
-		      iter->outer[0] * shape->outer_dev[0] + iter->outer[1] * shape->outer_dev[1];
+	const struct kvf_layer *layer = &iter->g->layers[iter->layer];
+	uint32_t id = *iter->ids;
+	uint64_t at = id * iter->g->block_stride + iter->in_block * iter->g->token_stride;
+	uint64_t pay = iter->group_pay + iter->page_pay + iter->layer * iter->layer_pay +
+		       iter->plane * iter->plane_pay + (iter->token - iter->page_first) * iter->token_pay;
 	uint8_t *base = layer->base[iter->plane];
 
-	run->dev = id == KVF_BLOCK_NULL ? NULL : base + at;
-	run->pay = iter->group_pay + iter->page_pay + iter->layer * iter->layer_pay + iter->plane * iter->plane_pay +
-		   (iter->token - iter->page_first) * iter->token_pay + iter->outer[0] * shape->outer_pay[0] +
-		   iter->outer[1] * shape->outer_pay[1];
-	run->bytes = shape->bytes;
-	run->rows = shape->rows;
-	run->device = layer->device;
-	run->dev_stride = shape->dev_stride;
-	run->pay_stride = shape->pay_stride;
-	iter->ahead_base = (uintptr_t)base;
-	iter->ahead_group = iter->group;
-}
-
-static void look_ahead(struct kvf_run_iter *iter)
-{
-	iter->has_ahead = false;
-	while (!iter->done && !iter->has_ahead) {
-		uint32_t id = iter->copy->groups[iter->group].ids[iter->block_index];
-
-		if (id == KVF_BLOCK_NULL && !iter->nulls) {
-			skip_null(iter);
-			continue;
-		}
-		fill_ahead(iter, id);
-		iter->has_ahead = true;
-		next_atom(iter);
+	if (shape->outer_n[0] > 1) {
+		at += iter->outer[0] * shape->outer_dev[0] + iter->outer[1] * shape->outer_dev[1];
+		pay += iter->outer[0] * shape->outer_pay[0] + iter->outer[1] * shape->outer_pay[1];
 	}
+	iter->atom.base = base;
+	iter->atom.dev = id == KVF_BLOCK_NULL ? NULL : base + at;
+	iter->atom.pay = pay;
+	iter->atom.device = layer->device;
 }
 
-/* Appends `next` to *run where it goes on in the same step. */
-static bool append(struct kvf_run *run, const struct kvf_run *next)
+/* Finds the atom at the position or, past null blocks that were not asked for, behind it. Sets done at the end. */
+static void settle(struct kvf_run_iter *iter)
+{
+	while (!iter->done && *iter->ids == KVF_BLOCK_NULL && !iter->nulls)
+		skip_null(iter);
+	if (!iter->done)
+		find_atom(iter);
+}
+
+/* Appends an atom to *run where it goes on in the same step. */
+static bool append(struct kvf_run *run, const struct kvf_run_atom *atom, const struct kvf_run_shape *shape)
 {
 	uint64_t n = run->rows == 1 ? run->bytes : run->rows * run->dev_stride;
 	uint64_t pay = run->rows == 1 ? run->bytes : run->rows * run->pay_stride;
 
-	if (next->pay != run->pay + pay)
+	if (atom->pay != run->pay + pay)
 		return false;
-	if (run->dev ? next->dev != run->dev + n : next->dev != NULL)
+	if (run->dev ? atom->dev != run->dev + n : atom->dev != NULL)
 		return false;
-	if (run->rows == 1 && next->rows == 1) {
-		run->bytes += next->bytes;
+	if (run->rows == 1 && shape->rows == 1) {
+		run->bytes += shape->bytes;
 		return true;
 	}
-	if (run->rows == 1 || next->bytes != run->bytes || next->rows > UINT32_MAX - run->rows)
+	if (run->rows == 1 || shape->bytes != run->bytes || shape->rows > UINT32_MAX - run->rows)
 		return false;
-	if (next->rows > 1 && (next->dev_stride != run->dev_stride || next->pay_stride != run->pay_stride))
+	if (shape->rows > 1 && (shape->dev_stride != run->dev_stride || shape->pay_stride != run->pay_stride))
 		return false;
-	run->rows += next->rows;
+	run->rows += shape->rows;
 	return true;
+}
+
+/* Tensors that merely lie side by side may be two allocations. */
+static bool same_memory(const struct kvf_run_iter *iter, uintptr_t base, int32_t device)
+{
+	uintptr_t other = (uintptr_t)iter->atom.base;
+	uint64_t apart = other > base ? other - base : base - other;
+
+	return iter->atom.device == device && apart < iter->g->block_stride;
 }
 
 void kvf_run_iter_init(struct kvf_run_iter *iter, const struct kvf_layout_plan *plan, const struct kvf_copy *copy)
@@ -338,23 +331,25 @@ bool kvf_run_iter_next(struct kvf_run_iter *iter, struct kvf_run *run)
 	uintptr_t base;
 	uint32_t group;
 
-	if (!iter->has_ahead)
-		look_ahead(iter);
-	if (!iter->has_ahead)
+	if (!iter->settled)
+		settle(iter);
+	iter->settled = true;
+	if (iter->done)
 		return false;
-	*run = iter->ahead;
-	base = iter->ahead_base;
-	group = iter->ahead_group;
-	for (look_ahead(iter); iter->has_ahead && iter->ahead_group == group; look_ahead(iter)) {
-		uintptr_t step = iter->ahead_base > base ? iter->ahead_base - base : base - iter->ahead_base;
-
-		/* Tensors that merely lie side by side may be two allocations. */
-		if (iter->ahead.device != run->device || step >= iter->plan->layout.groups[group].block_stride)
-			break;
-		if (!append(run, &iter->ahead))
-			break;
-		base = iter->ahead_base;
-	}
+	run->dev = iter->atom.dev;
+	run->pay = iter->atom.pay;
+	run->device = iter->atom.device;
+	run->bytes = iter->shape.bytes;
+	run->rows = iter->shape.rows;
+	run->dev_stride = iter->shape.dev_stride;
+	run->pay_stride = iter->shape.pay_stride;
+	group = iter->group;
+	do {
+		base = (uintptr_t)iter->atom.base;
+		next_atom(iter);
+		settle(iter);
+	} while (!iter->done && iter->group == group && same_memory(iter, base, run->device) &&
+		 append(run, &iter->atom, &iter->shape));
 	return true;
 }
 
