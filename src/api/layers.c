@@ -82,6 +82,7 @@ int kvf_fence_release(struct kvf_engine *e, uint64_t op_id)
 	if (job) {
 		job->fences_kept = false;
 		kvf_job_ready(e, job);
+		kvf_arm(e);
 	}
 	return kvf_exit(e, job ? KVF_OK : KVF_ENOENT);
 }

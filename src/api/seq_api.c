@@ -121,15 +121,20 @@ size_t kvf_seq_resident(struct kvf_seq *seq)
 
 int kvf_seq_key(const struct kvf_seq *seq, size_t chunk, uint8_t key[KVF_KEY_BYTES])
 {
+	int rc;
+
 	if (!seq || !key)
 		return KVF_EINVAL;
+	rc = kvf_enter(engine_of(seq));
+	if (rc)
+		return rc;
 	if (chunk < seq->n_chunks)
 		memcpy(key, seq->keys->key[chunk], KVF_KEY_BYTES);
 	else if (chunk == seq->n_chunks && seq->n_tokens > (uint64_t)seq->n_chunks * seq->env->chunk_size)
 		memcpy(key, kvf_seq_tail_key((struct kvf_seq *)(uintptr_t)seq), KVF_KEY_BYTES);
 	else
-		return KVF_ERANGE;
-	return KVF_OK;
+		rc = KVF_ERANGE;
+	return kvf_exit(engine_of(seq), rc);
 }
 
 void kvf_seq_close(struct kvf_seq *seq)

@@ -291,6 +291,7 @@ static void free_seqs(struct kvf_engine *e)
 /* Works on an engine that is built only in part. */
 void kvf_engine_free(struct kvf_engine *e)
 {
+	void *fork_word = (void *)(uintptr_t)e->fork_word;
 	struct kvf_mem mem;
 
 	free_seqs(e);
@@ -310,8 +311,6 @@ void kvf_engine_free(struct kvf_engine *e)
 	if (e->has_layout)
 		kvf_layout_fini(&e->plan, &e->mem);
 	kvf_mem_free(&e->mem, e->model, e->model_bytes);
-	if (e->fork_word)
-		munmap((void *)(uintptr_t)e->fork_word, (size_t)sysconf(_SC_PAGESIZE));
 	kvf_loop_fini(&e->loop);
 	kvf_slab_fini(&e->jobs);
 	kvf_slab_fini(&e->fills);
@@ -323,6 +322,9 @@ void kvf_engine_free(struct kvf_engine *e)
 	/* The engine's own memory came from the allocator that is inside it. */
 	mem = e->mem;
 	kvf_mem_free(&mem, e, sizeof(*e));
+	/* The guard reads it while the host's allocator is called. */
+	if (fork_word)
+		munmap(fork_word, (size_t)sysconf(_SC_PAGESIZE));
 	kvf_mem_fini(&mem);
 }
 

@@ -136,9 +136,11 @@ void kvf_timeline_begin(struct kvf_engine *e)
 
 bool kvf_engine_quiet(const struct kvf_engine *e)
 {
-	return kvf_list_empty(&e->ready) && !e->n_jobs && !e->n_copies && !e->n_requests && !e->growing &&
+	/* `more` too: a turn that found nothing has to lower kvf_fd, or the host would poll for ever. */
+	return kvf_list_empty(&e->ready) && !e->more && !e->n_jobs && !e->n_copies && !e->n_requests && !e->growing &&
 	       !e->retiring && !e->shutting && kvf_list_empty(&e->spills) && kvf_list_empty(&e->sums) &&
-	       !e->loop.n_watches && !e->timers.leases.n && !e->dead;
+	       !e->loop.n_watches && !e->timers.leases.n && !e->dead &&
+	       (!e->n_tiers || kvf_tiers_deadline(e) == KVF_NEVER);
 }
 
 void kvf_turn(struct kvf_engine *e)
