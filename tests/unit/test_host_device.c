@@ -362,9 +362,14 @@ static void test_cancel(void)
 	CU_ASSERT_EQUAL(memcmp(j[0].payload, expected, rig.plan.payload_bytes), 0);
 	CU_ASSERT_EQUAL(j[1].payload[0], 0);
 	CU_ASSERT_TRUE(passed(&all));
+	/* The first of a queue, not begun. */
+	OPS->copy(rig.dev, &j[1].gc.copy);
+	OPS->cancel(rig.dev, &j[1].gc.copy);
+	CU_ASSERT_EQUAL(rig.n_done, 5);
+	CU_ASSERT_EQUAL(j[1].payload[0], 0);
 	/* Nothing is left, and the queue still works. */
 	OPS->copy(rig.dev, &j[1].gc.copy);
-	CU_ASSERT_FALSE(passed(&(struct kvf_fence_out){ .word = all.word, .value = all.value + 1 }));
+	CU_ASSERT_FALSE(passed(&(struct kvf_fence_out){ .word = all.word, .value = all.value + 2 }));
 	drain(&rig, 4000);
 	CU_ASSERT_EQUAL(memcmp(j[1].payload, expected, rig.plan.payload_bytes), 0);
 	free(expected);
