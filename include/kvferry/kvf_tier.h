@@ -27,10 +27,11 @@ enum kvf_tier_caps {
 	KVF_TIER_RECORDS = 1u << 0,	/* stores header + payload */
 	KVF_TIER_SYNC_EXISTS = 1u << 1, /* answers KVF_REQ_EXISTS inside submit() */
 	KVF_TIER_DURABLE = 1u << 2,	/* a completed put counts as KVF_LEVEL_DURABLE */
-	KVF_TIER_SHARED = 1u << 3	/* a completed put counts as KVF_LEVEL_REMOTE */
+	KVF_TIER_SHARED = 1u << 3,	/* a completed put counts as KVF_LEVEL_REMOTE */
+	KVF_TIER_CLEARS = 1u << 4	/* knows KVF_REQ_CLEAR */
 };
 
-enum kvf_req_kind { KVF_REQ_EXISTS = 1, KVF_REQ_GET = 2, KVF_REQ_PUT = 3, KVF_REQ_REMOVE = 4 };
+enum kvf_req_kind { KVF_REQ_EXISTS = 1, KVF_REQ_GET = 2, KVF_REQ_PUT = 3, KVF_REQ_REMOVE = 4, KVF_REQ_CLEAR = 5 /* everything; no key */ };
 
 /* One chunk's request. The engine owns it; `scratch` and `link` are the tier's until complete(). */
 struct kvf_tier_req {

@@ -291,7 +291,7 @@ KVF_API size_t kvf_seq_length(const struct kvf_seq *seq);
 /* Tokens of the longest prefix that is in RAM at this moment. No I/O, no lease: it may be gone at the next poll. */
 KVF_API size_t kvf_seq_resident(struct kvf_seq *seq);
 
-/* Copies the key of chunk `chunk` (0-based; the last one may be partial). KVF_OK, KVF_ERANGE. */
+/* Copies the key of chunk `chunk` (0-based; the last one may be partial). KVF_OK, KVF_EINVAL, KVF_ERANGE, the guards. */
 KVF_API int kvf_seq_key(const struct kvf_seq *seq, size_t chunk, uint8_t key[KVF_KEY_BYTES]);
 
 /* Operations keep what they need: closing, truncating and appending never change one that was submitted. NULL is fine. */
@@ -361,7 +361,8 @@ enum kvf_op_code {
 	KVF_OP_UNPIN = 6,
 	KVF_OP_DEMOTE = 7,
 	KVF_OP_REMOVE = 8,
-	KVF_OP_FLUSH = 9
+	KVF_OP_FLUSH = 9,
+	KVF_OP_CLEAR = 10
 };
 
 /* How far a store must get before it is done. */
@@ -480,6 +481,9 @@ KVF_API void kvf_prep_demote(struct kvf_op *op, struct kvf_seq *seq, size_t firs
 KVF_API void kvf_prep_remove(struct kvf_op *op, struct kvf_seq *seq, size_t first_token, size_t n, uint32_t tiers);
 /* Done when every spill that was queued at submit is written, dropped or failed. */
 KVF_API void kvf_prep_flush(struct kvf_op *op);
+/* Removes everything from the tiers named. KVF_ENOTSUP at submit for a named tier that cannot (LMCache's formats cannot be
+ * enumerated); with tiers 0 those are left out. */
+KVF_API void kvf_prep_clear(struct kvf_op *op, uint32_t tiers);
 
 /*
  * Takes up to n operations, in order, and writes their ids (never 0). Stops at the first that is refused: returns the
@@ -523,78 +527,6 @@ KVF_API uint64_t kvf_next_deadline_ns(const struct kvf_engine *engine);
  * must not read it. Made at the first call. A descriptor, or KVF_ENOMEM, KVF_EIO and the guards. */
 KVF_API int kvf_fd(struct kvf_engine *engine);
 
-/* ------------------------------------------------------------------------------------------------------------------
- * Looking inside
- */
-
-enum kvf_event_kind { KVF_EVENT_STORED = 1, KVF_EVENT_EVICTED = 2, KVF_EVENT_REMOVED = 3, KVF_EVENT_TIER = 4 };
-
-/* What routers and KV-aware schedulers want to know. */
-struct kvf_event {
-	uint64_t seq; /* consecutive; a gap = the ring overflowed: take a snapshot */
-	uint8_t kind; /* enum kvf_event_kind */
-	uint8_t tier; /* one of enum kvf_tier_bits */
-	uint8_t up;   /* KVF_EVENT_TIER: 1 back, 0 broken */
-	uint8_t reserved0;
-	uint32_t n_tokens;
-	uint8_t key[KVF_KEY_BYTES];
-	uint8_t parent[KVF_KEY_BYTES];
-};
-
-/* Reads up to max events. Returns how many. *lost (may be NULL): events overwritten since the last call. */
-KVF_API int kvf_events(struct kvf_engine *engine, struct kvf_event *out, unsigned max, uint64_t *lost);
-
-/* Walks the chunks in RAM: *cursor starts at 0, returns how many were written, 0 at the end. */
-KVF_API int kvf_snapshot(struct kvf_engine *engine, uint64_t *cursor, struct kvf_event *out, unsigned max);
-
-struct kvf_tier_stats {
-	char name[16];
-	uint32_t bit;	   /* enum kvf_tier_bits */
-	uint32_t breaker;  /* 0 closed (healthy), 1 open, 2 probing */
-	uint64_t gets, get_bytes, get_misses, puts, put_bytes, removes, errors, timeouts, corrupt, orphaned, breaker_opens;
-	uint64_t in_flight;
-	uint64_t queued_spills, dropped_spills;
-};
-
-struct kvf_stats {
-	size_t size;
-	/* pool */
-	uint64_t slot_bytes, payload_bytes, slots, slots_ready, slots_free, slots_resident, slots_peak_resident;
-	uint64_t slots_quarantined, slots_leased, slots_loading, slots_copying, slots_spilling;
-	uint64_t evictions, evictions_forced;
-	/* operations */
-	uint64_t submitted[16], completed[16], failed[16]; /* by enum kvf_op_code */
-	uint64_t in_flight;
-	uint64_t canceled, timed_out;
-	uint64_t lookup_tokens, hit_tokens, retrieved_tokens, retrieved_bytes, stored_chunks, stored_tokens, stored_bytes;
-	uint64_t skipped_chunks;   /* stores of chunks that were there already */
-	uint64_t dropped_chunks;   /* stores that found no room */
-	uint64_t shared_transfers; /* single flight: transfers somebody else had begun */
-	uint64_t corrupt_chunks;
-	uint64_t prefetch_chunks, prefetch_used, prefetch_wasted;
-	uint64_t leases, leases_expired;
-	uint64_t device_copies, device_bytes; /* contiguous copies the device was asked for */
-	/* engine */
-	uint64_t turns, job_steps, state_changes;
-	uint64_t host_allocs, bytes_held; /* the engine's own memory beside its pool */
-	uint64_t events_lost;
-	uint64_t timers;
-	uint32_t n_tiers;
-	uint32_t dead; /* 1: a broken invariant was found */
-	struct kvf_tier_stats tiers[KVF_MAX_TIERS];
-};
-
-/* Fills *stats up to stats->size. KVF_OK, KVF_EINVAL (size). Any thread may not: the guards apply. */
-KVF_API int kvf_get_stats(const struct kvf_engine *engine, struct kvf_stats *stats);
-
-/* Walks every structure of the engine and checks its invariants: O(everything), for tests and soak rigs. KVF_OK, or
- * KVF_EINTERNAL with the first broken one in kvf_error_detail(). */
-KVF_API int kvf_verify(struct kvf_engine *engine);
-
-/* Writes everything that happened, as Chrome/Perfetto trace events, to a callback: one line of JSON a call. NULL stops.
- * The callback must not call into the engine. */
-KVF_API int kvf_set_timeline(struct kvf_engine *engine, void (*write)(const char *json, size_t n, void *user), void *user);
-
 #ifdef __cplusplus
 }
 #endif
@@ -606,4 +538,6 @@ static_assert(sizeof(struct kvf_completion) == 64, "kvf_completion is part of th
 _Static_assert(sizeof(struct kvf_op) == 256, "kvf_op is part of the ABI");
 _Static_assert(sizeof(struct kvf_completion) == 64, "kvf_completion is part of the ABI");
 #endif
+
+#include "kvferry/kvf_control.h"
 #endif

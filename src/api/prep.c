@@ -76,6 +76,12 @@ void kvf_prep_remove(struct kvf_op *op, struct kvf_seq *seq, size_t first_token,
 	op->tiers = tiers;
 }
 
+void kvf_prep_clear(struct kvf_op *op, uint32_t tiers)
+{
+	prep(op, KVF_OP_CLEAR, NULL);
+	op->tiers = tiers;
+}
+
 void kvf_prep_flush(struct kvf_op *op)
 {
 	prep(op, KVF_OP_FLUSH, NULL);

@@ -49,6 +49,7 @@
 #define KVF_ASK_WINDOW 1024u /* exists requests of one operation in flight */
 #define KVF_LAYERWISE_MAX 1024u /* chunks of a layerwise retrieve: all their moves are made in one step */
 #define KVF_TIER_BATCH 64u
+#define KVF_MAX_TENANTS 64u
 #define KVF_DEVICE_POLL_NS 100000u /* how long a sleeping host may leave device work unseen */
 
 struct kvf_engine;
@@ -70,6 +71,7 @@ struct kvf_tier {
 	uint32_t bit;  /* enum kvf_tier_bits */
 	uint8_t number;
 	bool open;
+	bool off; /* by kvf_set_tier() */
 	struct kvf_breaker breaker;
 	struct kvf_tier_req *done_head, *done_tail; /* completed, not yet looked at */
 	struct kvf_list asks;			    /* kvf_ask, to be sent */
@@ -328,6 +330,21 @@ struct kvf_ring {
 	uint32_t cap, head, n, reserved; /* reserved: places promised or in use */
 };
 
+struct kvf_tenant {
+	struct kvf_evict evict;
+	uint32_t salt_hash;
+	uint32_t min, max; /* slots; max 0 = no bound */
+	uint32_t used;	   /* slots its chunks hold */
+	bool on;
+};
+
+/* A rate in bytes per second, as a bucket that refills. rate 0 = no bound. */
+struct kvf_bucket {
+	uint64_t rate;
+	uint64_t filled_ns; /* when it was looked at */
+	int64_t bytes;	    /* in it; below 0 = in debt */
+};
+
 struct kvf_event_ring {
 	struct kvf_event *entry;
 	uint32_t cap;
@@ -352,7 +369,8 @@ struct kvf_engine {
 
 	/* settings */
 	uint32_t chunk_size, max_ops, flags;
-	bool local_cpu, save_unfull;
+	bool local_cpu, save_unfull, frozen;
+	bool emptying; /* the hot cache was switched off: what is cached goes */
 	bool growing, retiring; /* the pool has slices to add, to empty */
 	bool more;		/* the last turn left work that can be done at once */
 	uint64_t watched_ns;	/* when descriptors were looked at */
@@ -366,13 +384,15 @@ struct kvf_engine {
 	/* RAM tier */
 	struct kvf_pool pool;
 	struct kvf_index index;
-	struct kvf_evict evict;
+	struct kvf_tenant tenant[KVF_MAX_TENANTS]; /* 0: everybody without a quota */
+	uint32_t n_tenants;
+	enum kvf_policy policy;
 	struct kvf_seq_env seqs;
 	uint32_t n_resident, peak_resident;
 	uint32_t n_copying, cap_copying; /* slots a store's gather fills */
 	uint32_t n_leased, cap_leased;	 /* slots with a lease */
 	uint32_t n_quarantined;
-	uint32_t retire_cursor; /* shrinking: next entry to look at */
+	uint32_t retire_cursor, retire_left; /* shrinking: next entry to look at, in use ones seen this round */
 	struct kvf_list want_store;
 	uint32_t n_wants;
 	struct kvf_slab leases;
@@ -398,6 +418,8 @@ struct kvf_engine {
 	struct kvf_slab fills, spill_slab;
 	struct kvf_list spills;
 	uint64_t spill_serial;
+	struct kvf_bucket spill_rate, prefetch_rate;
+	struct kvf_list rate_waiters; /* kvf_job.level_link: prefetches that wait for their rate */
 	struct kvf_list sums; /* kvf_sum.link */
 	struct kvf_checksum *summer;
 	bool summing;
@@ -454,7 +476,9 @@ void kvf_event_tier(struct kvf_engine *e, const struct kvf_tier *tier, bool up);
 
 /* A slot for the job's class now, free or by eviction; counted against its cap (store) or its tier's (load). KVF_NIL: none,
  * or somebody waits before it. */
-uint32_t kvf_slot_take(struct kvf_engine *e, enum kvf_class klass, struct kvf_tier *tier);
+uint32_t kvf_slot_take(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier);
+/* The job's tenant holds all it may, and all of that is in use: waiting is for others. */
+bool kvf_slot_hopeless(struct kvf_engine *e, const struct kvf_job *job);
 /* Gives back what take or a grant handed out, before an entry owns it. */
 void kvf_slot_untake(struct kvf_engine *e, uint32_t slot, struct kvf_tier *tier);
 /* Waits for one: the job becomes ready with job->granted set. */
@@ -474,6 +498,20 @@ void kvf_entry_record(struct kvf_engine *e, uint32_t entry, struct kvf_record *r
 void kvf_entry_settle(struct kvf_engine *e, uint32_t entry);
 /* Sends everything evictable out of retiring slices, a few a turn. */
 void kvf_slots_retire(struct kvf_engine *e);
+
+/* ---- tenant.c ---- */
+
+int kvf_tenants_init(struct kvf_engine *e, enum kvf_policy policy);
+void kvf_tenants_fini(struct kvf_engine *e);
+/* The eviction order the entry is in. */
+struct kvf_evict *kvf_evict_of(struct kvf_engine *e, uint32_t entry);
+uint32_t kvf_tenant_find(const struct kvf_engine *e, uint32_t salt_hash);
+void kvf_tenant_touch(struct kvf_engine *e, const uint32_t *path, uint32_t n);
+/* Whose chunk goes to make room for `tenant`; KVF_NIL: nobody's can. */
+uint32_t kvf_tenant_victim(struct kvf_engine *e, uint32_t tenant);
+/* It holds all it may: it can only replace its own. */
+bool kvf_tenant_full(const struct kvf_engine *e, uint32_t tenant);
+int kvf_tenant_set(struct kvf_engine *e, uint32_t salt_hash, uint32_t min, uint32_t max);
 
 /* ---- load.c ---- */
 
@@ -521,6 +559,8 @@ void kvf_tiers_close(struct kvf_engine *e);
 /* Collects completions, sends what waits, gives the tiers their time. Returns true while there is more to do at once. */
 bool kvf_tiers_turn(struct kvf_engine *e);
 uint64_t kvf_tiers_deadline(const struct kvf_engine *e);
+/* Would a request be sent now? Switched on, and its breaker closed or due for a probe. */
+bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier);
 void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status);
 void kvf_req_fill_common(struct kvf_engine *e, struct kvf_tier_req *req, const struct kvf_job *job, uint32_t chunk);
 void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask);
@@ -575,7 +615,10 @@ struct kvf_lease *kvf_lease_find(struct kvf_engine *e, uint64_t id);
 
 /* ---- job.c ---- */
 
-extern const struct kvf_job_kind kvf_job_lookup, kvf_job_store, kvf_job_retrieve, kvf_job_prefetch, kvf_job_pin,
+/* Is a spill up to `seq` still queued or in flight? */
+bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq);
+
+extern const struct kvf_job_kind kvf_job_clear, kvf_job_lookup, kvf_job_store, kvf_job_retrieve, kvf_job_prefetch, kvf_job_pin,
 	kvf_job_unpin, kvf_job_demote, kvf_job_remove, kvf_job_flush;
 
 struct kvf_job *kvf_job_new(struct kvf_engine *e, const struct kvf_op *op);
@@ -600,6 +643,13 @@ uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *j
 /* Touches the path [0, end) of the job's sequence, a slice a call: true when all of it was. */
 bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end);
 const char *kvf_job_state_name(const struct kvf_job *job);
+
+/* ---- rate.c ---- */
+
+/* Takes n bytes if the bucket allows it now (it may go into debt by one chunk). */
+bool kvf_bucket_take(struct kvf_bucket *bucket, uint64_t now_ns, uint64_t n);
+/* When it will allow the next one. */
+uint64_t kvf_bucket_ready_ns(const struct kvf_bucket *bucket, uint64_t now_ns);
 
 /* ---- turn.c, shutdown.c, verify.c ---- */
 

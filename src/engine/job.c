@@ -67,7 +67,7 @@ bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 			if (entry != KVF_NIL)
 				path[m++] = entry;
 		}
-		kvf_evict_touch(&e->evict, path, m);
+		kvf_tenant_touch(e, path, m);
 	}
 	return job->touch_at == 0;
 }
@@ -81,7 +81,6 @@ static void snapshot_seq(struct kvf_job *job, const struct kvf_seq *seq)
 	if (job->keys)
 		kvf_keyvec_ref(job->keys);
 	job->n_full = seq->n_chunks;
-	job->tenant = seq->tenant;
 	job->seq_tokens = seq->n_tokens;
 	memcpy(job->root, seq->root, sizeof(job->root));
 }
@@ -111,8 +110,10 @@ struct kvf_job *kvf_job_new(struct kvf_engine *e, const struct kvf_op *op)
 	job->deadline_ns = op->deadline_ns ? op->deadline_ns : kvf_sat_add(e->clock.now_ns, e->default_timeout_ns);
 	kvf_list_init(&job->moves);
 	kvf_list_init(&job->asks);
-	if (op->seq)
+	if (op->seq) {
 		snapshot_seq(job, op->seq);
+		job->tenant = kvf_tenant_find(e, op->seq->tenant);
+	}
 	return job;
 }
 

@@ -47,7 +47,7 @@ static enum kvf_step_result demote(struct kvf_engine *e, struct kvf_job *job)
 		job->cursor++;
 		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
 			continue;
-		kvf_evict_demote(&e->evict, entry);
+		kvf_evict_demote(kvf_evict_of(e, entry), entry);
 		job->in_ram += kvf_index_entry(&e->index, entry)->n_tokens;
 	}
 	return KVF_STEP_END;
@@ -100,7 +100,7 @@ static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job
 	return KVF_STEP_AGAIN;
 }
 
-static bool spills_before(const struct kvf_engine *e, uint64_t seq)
+bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq)
 {
 	if (kvf_list_empty(&e->spills))
 		return false;
@@ -111,7 +111,7 @@ static enum kvf_step_result remove_below(struct kvf_engine *e, struct kvf_job *j
 {
 	enum kvf_step_result r;
 
-	if (job->spill_seq && spills_before(e, job->spill_seq))
+	if (job->spill_seq && kvf_spills_before(e, job->spill_seq))
 		return KVF_STEP_WAIT;
 	kvf_list_remove(&job->level_link);
 	r = kvf_plan_remove(e, job);
@@ -133,7 +133,7 @@ static enum kvf_step_result flush(struct kvf_engine *e, struct kvf_job *job)
 		kvf_list_push_back(&e->flushes, &job->level_link);
 		job->spill_seq = e->spill_serial;
 	}
-	return spills_before(e, job->spill_seq) ? KVF_STEP_WAIT : KVF_STEP_END;
+	return kvf_spills_before(e, job->spill_seq) ? KVF_STEP_WAIT : KVF_STEP_END;
 }
 
 static void report_flush(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)

@@ -204,6 +204,16 @@ static uint32_t take_granted(struct kvf_engine *e, struct kvf_job *job, const st
 	return slot;
 }
 
+/* A prefetch over its rate: the job waits for the bucket, not for a slot. */
+static bool must_wait_for_rate(struct kvf_engine *e, struct kvf_job *job)
+{
+	if (kvf_bucket_take(&e->prefetch_rate, e->clock.now_ns, e->payload_bytes))
+		return false;
+	if (!kvf_list_linked(&job->level_link))
+		kvf_list_push_back(&e->rate_waiters, &job->level_link);
+	return true;
+}
+
 /* Begins the move: from RAM, or by a get. False: it must wait for a slot. */
 static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
@@ -220,9 +230,15 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 		miss(move, KVF_REASON_MISS, KVF_ENOENT);
 		return true;
 	}
+	if (job->code == KVF_OP_PREFETCH && job->granted == KVF_NIL && must_wait_for_rate(e, job))
+		return false;
 	slot = take_granted(e, job, tier);
 	if (slot == KVF_NIL)
-		slot = kvf_slot_take(e, (enum kvf_class)job->klass, tier);
+		slot = kvf_slot_take(e, job, tier);
+	if (slot == KVF_NIL && kvf_slot_hopeless(e, job)) {
+		miss(move, KVF_REASON_CAP, KVF_EQUOTA);
+		return true;
+	}
 	if (slot == KVF_NIL) {
 		kvf_slot_want(e, job, tier);
 		return false;
@@ -279,7 +295,7 @@ static bool has_news(const struct kvf_job *job)
 	kvf_list_for_each(node, &job->moves) {
 		uint8_t state = kvf_list_entry(node, struct kvf_move, link)->state;
 
-		if (state == KVF_MOVE_READY || state == KVF_MOVE_FAILED || (state == KVF_MOVE_NEW && !job->blocked))
+		if (state == KVF_MOVE_READY || state == KVF_MOVE_FAILED || (state == KVF_MOVE_NEW && !job->blocked && !kvf_list_linked(&job->level_link)))
 			return true;
 	}
 	return false;

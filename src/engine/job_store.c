@@ -72,7 +72,7 @@ static void demote_stale(struct kvf_engine *e, const struct kvf_job *job, uint32
 		return;
 	stale = kvf_index_find(&e->index, job->stale_key);
 	if (stale != KVF_NIL && kvf_index_entry(&e->index, stale)->state == KVF_ENTRY_RESIDENT)
-		kvf_evict_demote(&e->evict, stale);
+		kvf_evict_demote(kvf_evict_of(e, stale), stale);
 }
 
 static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int status)
@@ -205,6 +205,14 @@ static bool have_already(struct kvf_engine *e, struct kvf_job *job, struct kvf_m
 	return true;
 }
 
+static void refuse_move(struct kvf_move *move, enum kvf_reason reason, int status)
+{
+	move->state = KVF_MOVE_FAILED;
+	move->retried = 1;
+	move->reason = (uint8_t)reason;
+	move->status = status;
+}
+
 /* Begins the move. False: it must wait for a slot. */
 static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
@@ -214,8 +222,12 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 	if (have_already(e, job, move))
 		return true;
 	if (slot == KVF_NIL)
-		slot = kvf_slot_take(e, KVF_CLASS_STORE, NULL);
+		slot = kvf_slot_take(e, job, NULL);
 	job->granted = KVF_NIL;
+	if (slot == KVF_NIL && kvf_slot_hopeless(e, job)) {
+		refuse_move(move, KVF_REASON_CAP, KVF_EQUOTA);
+		return true;
+	}
 	if (slot == KVF_NIL) {
 		kvf_slot_want(e, job, NULL);
 		return false;
@@ -223,10 +235,7 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 	entry = kvf_fill_begin(e, job, move->chunk, slot);
 	if (entry == KVF_NIL) {
 		kvf_slot_untake(e, slot, NULL);
-		move->state = KVF_MOVE_FAILED;
-		move->retried = 1;
-		move->reason = KVF_REASON_MEMORY;
-		move->status = KVF_ENOMEM;
+		refuse_move(move, KVF_REASON_MEMORY, KVF_ENOMEM);
 		return true;
 	}
 	kvf_entry_pin(e, entry);

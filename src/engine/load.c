@@ -59,7 +59,8 @@ uint32_t kvf_fill_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chun
 	kvf_list_init(&fill->waiters);
 	en = kvf_index_entry(&e->index, entry);
 	en->slot = slot;
-	en->tenant = job->tenant;
+	en->tenant = parent == KVF_NIL ? job->tenant : kvf_index_entry(&e->index, parent)->tenant;
+	e->tenant[en->tenant].used++;
 	en->n_tokens = kvf_job_chunk_tokens(e, job, chunk);
 	en->depth = chunk;
 	en->xfer = number;
@@ -185,7 +186,7 @@ void kvf_fill_publish(struct kvf_engine *e, struct kvf_fill *fill)
 		en->flags |= KVF_ENTRY_CHECKED;
 		if (fill->tier)
 			en->tiers_have |= (uint8_t)(1u << fill->tier->number);
-		if (kvf_evict_insert(&e->evict, entry))
+		if (kvf_evict_insert(kvf_evict_of(e, entry), entry))
 			kvf_log_limited(&e->log, &e->drop_limit, e->clock.now_ns, KVF_LOG_WARNING, "evict",
 					"no memory for a frequency bucket: chunk kept at the lowest");
 		if (++e->n_resident > e->peak_resident)

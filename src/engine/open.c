@@ -168,7 +168,7 @@ static int build_pool(struct kvf_engine *e, const struct kvf_settings *s, struct
 	/* Every entry has a slot, so there are never more entries than slots. */
 	rc = kvf_index_init(&e->index, &e->mem, params.n_slots);
 	if (!rc)
-		rc = kvf_evict_init(&e->evict, &e->mem, &e->index, s->cache_policy);
+		rc = kvf_tenants_init(e, s->cache_policy);
 	return rc;
 }
 
@@ -229,6 +229,7 @@ static void init_bare(struct kvf_engine *e, const struct kvf_open_params *p)
 	kvf_list_init(&e->spills);
 	kvf_list_init(&e->flushes);
 	kvf_list_init(&e->want_store);
+	kvf_list_init(&e->rate_waiters);
 	kvf_heap_init(&e->timers.jobs, &e->mem);
 	kvf_heap_init(&e->timers.puts, &e->mem);
 	kvf_heap_init(&e->timers.leases, &e->mem);
@@ -301,8 +302,7 @@ void kvf_engine_free(struct kvf_engine *e)
 	kvf_events_fini(e);
 	if (e->ring.entry)
 		kvf_ring_fini(e);
-	if (e->evict.index)
-		kvf_evict_fini(&e->evict);
+	kvf_tenants_fini(e);
 	if (e->index.mem)
 		kvf_index_fini(&e->index);
 	if (e->pool.mem)

@@ -38,7 +38,9 @@ static bool may_ask(const struct kvf_engine *e, struct kvf_job *job, const struc
 {
 	if (job->tiers && !(job->tiers & tier->bit))
 		return false;
-	if (kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns))
+	if (e->frozen && job->code != KVF_OP_REMOVE)
+		return false;
+	if (kvf_tier_usable(e, tier))
 		return true;
 	job->plan_failed = 1;
 	return false;
@@ -208,8 +210,7 @@ struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint
 	for (; at < e->n_tiers; at++) {
 		struct kvf_tier *tier = &e->tier[at];
 
-		if ((!job->tiers || job->tiers & tier->bit) &&
-		    kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns))
+		if ((!job->tiers || job->tiers & tier->bit) && !e->frozen && kvf_tier_usable(e, tier))
 			return tier;
 	}
 	return NULL;

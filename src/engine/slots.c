@@ -37,9 +37,9 @@ static void free_entry(struct kvf_engine *e, uint32_t entry)
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 
-	if (en->slot != KVF_NIL)
-		kvf_pool_give(&e->pool, en->slot);
+	kvf_pool_give(&e->pool, en->slot);
 	en->slot = KVF_NIL;
+	e->tenant[en->tenant].used--;
 	kvf_index_free(&e->index, entry);
 }
 
@@ -51,14 +51,14 @@ void kvf_entry_drop(struct kvf_engine *e, uint32_t entry, enum kvf_event_kind ki
 	if (en->state == KVF_ENTRY_RESIDENT) {
 		kvf_spill_drop(e, entry);
 		kvf_event_chunk(e, kind, entry);
-		kvf_evict_remove(&e->evict, entry);
+		kvf_evict_remove(kvf_evict_of(e, entry), entry);
 		e->n_resident--;
 		if (en->flags & KVF_ENTRY_PREFETCHED)
 			e->stats.prefetch_wasted++;
 	}
 	kvf_index_remove(&e->index, entry);
 	if (parent != KVF_NIL)
-		kvf_evict_release(&e->evict, parent);
+		kvf_evict_release(kvf_evict_of(e, parent), parent);
 	if (!en->pins && !en->leases)
 		free_entry(e, entry);
 }
@@ -76,7 +76,7 @@ void kvf_entry_settle(struct kvf_engine *e, uint32_t entry)
 	else if (!e->local_cpu && !en->tiers_want)
 		kvf_entry_drop(e, entry, KVF_EVENT_EVICTED);
 	else
-		kvf_evict_release(&e->evict, entry);
+		kvf_evict_release(kvf_evict_of(e, entry), entry);
 }
 
 void kvf_entry_pin(struct kvf_engine *e, uint32_t entry)
@@ -117,15 +117,15 @@ void kvf_entry_unlease(struct kvf_engine *e, uint32_t entry)
 
 /* ---- taking ---- */
 
-static uint32_t obtain(struct kvf_engine *e)
+static uint32_t obtain(struct kvf_engine *e, uint32_t tenant)
 {
 	for (int i = 0; i < EVICT_PER_TAKE; i++) {
-		uint32_t slot = kvf_pool_take(&e->pool);
+		uint32_t slot = kvf_tenant_full(e, tenant) ? KVF_NIL : kvf_pool_take(&e->pool);
 		uint32_t victim;
 
 		if (slot != KVF_NIL)
 			return slot;
-		victim = kvf_evict_victim(&e->evict);
+		victim = kvf_tenant_victim(e, tenant);
 		if (victim == KVF_NIL)
 			return KVF_NIL;
 		e->stats.evictions++;
@@ -167,15 +167,15 @@ static void count_taken(struct kvf_engine *e, struct kvf_tier *tier)
 		e->n_copying++;
 }
 
-uint32_t kvf_slot_take(struct kvf_engine *e, enum kvf_class klass, struct kvf_tier *tier)
+uint32_t kvf_slot_take(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier)
 {
 	uint32_t slot;
 
 	if (tier ? !tier_has_room(tier) : e->n_copying >= e->cap_copying)
 		return KVF_NIL;
-	if (someone_waits(e, klass, tier))
+	if (someone_waits(e, (enum kvf_class)job->klass, tier))
 		return KVF_NIL;
-	slot = obtain(e);
+	slot = obtain(e, job->tenant);
 	if (slot != KVF_NIL)
 		count_taken(e, tier);
 	return slot;
@@ -188,6 +188,11 @@ void kvf_slot_untake(struct kvf_engine *e, uint32_t slot, struct kvf_tier *tier)
 		tier->n_loads--;
 	else
 		e->n_copying--;
+}
+
+bool kvf_slot_hopeless(struct kvf_engine *e, const struct kvf_job *job)
+{
+	return kvf_tenant_full(e, job->tenant) && kvf_tenant_victim(e, job->tenant) == KVF_NIL;
 }
 
 /* ---- waiting ---- */
@@ -233,12 +238,12 @@ void kvf_slot_unwant(struct kvf_engine *e, struct kvf_job *job)
 
 static bool grant(struct kvf_engine *e, struct kvf_list *head, struct kvf_tier *tier)
 {
-	uint32_t slot = obtain(e);
-	struct kvf_job *job;
+	struct kvf_job *job = kvf_list_entry(head->next, struct kvf_job, want);
+	uint32_t slot = obtain(e, job->tenant);
 
 	if (slot == KVF_NIL)
 		return false;
-	job = kvf_list_entry(kvf_list_pop_front(head), struct kvf_job, want);
+	kvf_list_remove(&job->want);
 	job->blocked = false;
 	job->granted = slot;
 	e->n_wants--;
@@ -277,13 +282,25 @@ void kvf_slots_retire(struct kvf_engine *e)
 		uint32_t entry = e->retire_cursor++;
 		const struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 
+		bool retiring;
+
+		if (en->state == KVF_ENTRY_FREE)
+			continue;
+		retiring = kvf_pool_retiring(&e->pool, en->slot);
+		e->retire_left += retiring;
 		if (en->state != KVF_ENTRY_RESIDENT || en->pins || en->leases)
 			continue;
-		if (kvf_pool_retiring(&e->pool, en->slot)) {
+		if (retiring || (!e->local_cpu && !en->tiers_want)) {
+			e->retire_left -= retiring;
 			e->stats.evictions++;
 			kvf_entry_drop(e, entry, KVF_EVENT_EVICTED);
 		}
 	}
-	if (e->retire_cursor >= e->index.used)
-		e->retire_cursor = 0;
+	if (e->retire_cursor < e->index.used)
+		return;
+	/* Once round. What was in use goes when it is let go of (staging), or in the next round (shrinking). */
+	e->emptying = false;
+	e->retiring = e->retire_left > 0 || e->pool.due;
+	e->retire_cursor = 0;
+	e->retire_left = 0;
 }

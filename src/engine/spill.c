@@ -96,9 +96,9 @@ void kvf_spill_queue(struct kvf_engine *e, uint32_t entry, uint32_t mask)
 
 		if (!(mask & 1u << t))
 			continue;
-		if (kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns) && !spill)
+		if (kvf_tier_usable(e, tier) && !spill)
 			spill = new_spill(e, entry);
-		if (!spill || !kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns)) {
+		if (!spill || !kvf_tier_usable(e, tier)) {
 			tier->stats.dropped_spills++;
 			continue;
 		}
@@ -236,6 +236,8 @@ void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier)
 	while (tier->n_spills < tier->cap_spills && !kvf_list_empty(&tier->puts)) {
 		struct kvf_spill_leg *leg = kvf_list_entry(tier->puts.next, struct kvf_spill_leg, link);
 
+		if (!kvf_bucket_take(&e->spill_rate, e->clock.now_ns, e->payload_bytes))
+			return;
 		if (!begin_leg(e, kvf_container_of(leg - tier->number, struct kvf_spill, leg[0]), tier))
 			return;
 	}

@@ -303,11 +303,17 @@ static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
 	}
 }
 
-static bool has_queue(const struct kvf_tier *tier)
+bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier)
+{
+	return !tier->off && kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns);
+}
+
+static bool has_queue(const struct kvf_engine *e, const struct kvf_tier *tier)
 {
 	return !kvf_list_empty(&tier->asks) || !kvf_list_empty(&tier->gets[KVF_CLASS_RETRIEVE]) ||
 	       !kvf_list_empty(&tier->gets[KVF_CLASS_PREFETCH]) || !kvf_list_empty(&tier->sealed) ||
-	       (!kvf_list_empty(&tier->puts) && tier->n_spills < tier->cap_spills);
+	       (!kvf_list_empty(&tier->puts) && tier->n_spills < tier->cap_spills &&
+		kvf_bucket_ready_ns(&e->spill_rate, e->clock.now_ns) <= e->clock.now_ns);
 }
 
 bool kvf_tiers_turn(struct kvf_engine *e)
@@ -323,7 +329,7 @@ bool kvf_tiers_turn(struct kvf_engine *e)
 		if (tier->in_flight || due <= e->clock.now_ns)
 			more |= tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;
 		take_done(e, tier);
-		more |= !tier->backlog && has_queue(tier);
+		more |= !tier->backlog && has_queue(e, tier);
 	}
 	return more;
 }
@@ -335,8 +341,10 @@ uint64_t kvf_tiers_deadline(const struct kvf_engine *e)
 	for (uint32_t t = 0; t < e->n_tiers; t++) {
 		const struct kvf_tier *tier = &e->tier[t];
 
-		if (!tier->backlog && has_queue(tier))
+		if (!tier->backlog && has_queue(e, tier))
 			return 0;
+		if (!kvf_list_empty(&tier->puts))
+			at = kvf_min_u64(at, kvf_sat_add(kvf_bucket_ready_ns(&e->spill_rate, e->clock.now_ns), 1));
 		if (tier->ops->next_deadline_ns)
 			at = kvf_min_u64(at, tier->ops->next_deadline_ns(tier->self));
 	}

@@ -58,6 +58,18 @@ static void run_descriptors(struct kvf_engine *e)
 	kvf_loop_run(&e->loop);
 }
 
+/* Prefetches that waited for their rate. */
+static void wake_rate_waiters(struct kvf_engine *e)
+{
+	struct kvf_list *node;
+
+	if (kvf_list_empty(&e->rate_waiters) ||
+	    kvf_bucket_ready_ns(&e->prefetch_rate, e->clock.now_ns) > e->clock.now_ns)
+		return;
+	while ((node = kvf_list_pop_front(&e->rate_waiters)))
+		kvf_job_ready(e, kvf_list_entry(node, struct kvf_job, level_link));
+}
+
 static void grow_pool(struct kvf_engine *e)
 {
 	int rc;
@@ -71,8 +83,9 @@ static void grow_pool(struct kvf_engine *e)
 				"stays at %u of %u slots: the machine gave no more memory, or it could not be locked",
 				e->pool.n_ready, e->pool.target);
 	}
-	if (e->retiring)
+	if (e->retiring || e->emptying)
 		kvf_slots_retire(e);
+	e->growing |= e->retiring && e->pool.due;
 }
 
 static void run_ready(struct kvf_engine *e)
@@ -138,7 +151,7 @@ bool kvf_engine_quiet(const struct kvf_engine *e)
 {
 	/* `more` too: a turn that found nothing has to lower kvf_fd, or the host would poll for ever. */
 	return kvf_list_empty(&e->ready) && !e->more && !e->n_jobs && !e->n_copies && !e->n_requests && !e->growing &&
-	       !e->retiring && !e->shutting && kvf_list_empty(&e->spills) && kvf_list_empty(&e->sums) &&
+	       !e->retiring && !e->emptying && !e->shutting && kvf_list_empty(&e->spills) && kvf_list_empty(&e->sums) &&
 	       !e->loop.n_watches && !e->timers.leases.n && !e->dead &&
 	       (!e->n_tiers || kvf_tiers_deadline(e) == KVF_NEVER);
 }
@@ -162,8 +175,9 @@ void kvf_turn(struct kvf_engine *e)
 	if (e->shutting)
 		kvf_shutdown_turn(e);
 	kvf_slots_serve(e);
+	wake_rate_waiters(e);
 	run_ready(e);
-	e->more = more || e->growing || e->retiring;
+	e->more = more || e->growing || e->retiring || e->emptying;
 	kvf_timeline_slice(&e->timeline, KVF_ROW_TURN, "turn", start,
 			   e->timeline.write ? kvf_clock_peek(&e->clock) : start, 0, 0);
 }
@@ -173,7 +187,7 @@ uint64_t kvf_engine_deadline(const struct kvf_engine *e)
 	const struct kvf_heap *heaps[] = { &e->timers.jobs, &e->timers.puts, &e->timers.leases };
 	uint64_t at = KVF_NEVER;
 
-	if (e->ring.n || e->more || e->growing || e->retiring || e->flush_walk || !kvf_list_empty(&e->ready) || !kvf_list_empty(&e->sums))
+	if (e->ring.n || e->more || e->growing || e->retiring || e->emptying || e->flush_walk || !kvf_list_empty(&e->ready) || !kvf_list_empty(&e->sums))
 		return 0;
 	at = kvf_tiers_deadline(e);
 	for (size_t i = 0; i < KVF_ARRAY_LEN(heaps); i++) {
@@ -184,6 +198,8 @@ uint64_t kvf_engine_deadline(const struct kvf_engine *e)
 	}
 	if (e->n_copies || !kvf_list_empty(&e->copy_wait))
 		at = kvf_min_u64(at, kvf_sat_add(e->clock.now_ns, KVF_DEVICE_POLL_NS));
+	if (!kvf_list_empty(&e->rate_waiters))
+		at = kvf_min_u64(at, kvf_bucket_ready_ns(&e->prefetch_rate, e->clock.now_ns));
 	if (e->shutting && e->shutdown_at_ns > e->clock.now_ns)
 		at = kvf_min_u64(at, e->shutdown_at_ns);
 	return at;

@@ -143,8 +143,10 @@ static int check_parts(struct kvf_engine *e)
 		return kvf_refuse(e, KVF_EINTERNAL, "pool: %s", why);
 	if (kvf_index_verify(&e->index, &why))
 		return kvf_refuse(e, KVF_EINTERNAL, "index: %s", why);
-	if (kvf_evict_verify(&e->evict, &why))
-		return kvf_refuse(e, KVF_EINTERNAL, "eviction: %s", why);
+	for (uint32_t t = 0; t < e->n_tenants; t++) {
+		if (kvf_evict_verify(&e->tenant[t].evict, &why))
+			return kvf_refuse(e, KVF_EINTERNAL, "eviction of tenant %u: %s", t, why);
+	}
 	if (kvf_heap_verify(&e->timers.jobs) || kvf_heap_verify(&e->timers.puts) || kvf_heap_verify(&e->timers.leases))
 		return kvf_refuse(e, KVF_EINTERNAL, "a heap of deadlines is out of order");
 	return KVF_OK;

@@ -73,6 +73,8 @@ struct kvf_seq {
 int kvf_seq_new(struct kvf_seq_env *env, const struct kvf_seq_params *params, struct kvf_seq **out);
 /* Takes over the memo as well: the keys are the same. */
 int kvf_seq_dup(const struct kvf_seq *seq, struct kvf_seq **out);
+/* Number of the tenant with this salt, the same in every process; 0 for "". */
+uint32_t kvf_seq_tenant(const char *salt);
 /* NULL is fine. */
 void kvf_seq_free(struct kvf_seq *seq);
 /* KVF_EINVAL after kvf_seq_add_keys(): keys of the host carry neither identity nor salt, so nothing

@@ -14,8 +14,7 @@ static const char *text_of(const char *text)
 	return text ? text : "";
 }
 
-/* The same in every process: counters and quotas of a tenant add up over engines. */
-static uint32_t tenant_of(const char *salt)
+uint32_t kvf_seq_tenant(const char *salt)
 {
 	static const char tag[] = "kvferry tenant 1"; /* its NUL ends it */
 	uint8_t digest[KVF_SHA256_SIZE];
@@ -64,7 +63,7 @@ static void copy_params(struct kvf_seq *seq, const struct kvf_seq_params *params
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';
 	snprintf(seq->salt, sizeof(seq->salt), "%s", text_of(params->salt));
-	seq->tenant = tenant_of(seq->salt);
+	seq->tenant = kvf_seq_tenant(seq->salt);
 }
 
 /* Frees all that a sequence owns; every part may be missing. */
