@@ -14,7 +14,7 @@ static const struct kvf_job_kind *kind_of(uint8_t code)
 		[KVF_OP_RETRIEVE] = &kvf_job_retrieve, [KVF_OP_PREFETCH] = &kvf_job_prefetch,
 		[KVF_OP_PIN] = &kvf_job_pin,	       [KVF_OP_UNPIN] = &kvf_job_unpin,
 		[KVF_OP_DEMOTE] = &kvf_job_demote,     [KVF_OP_REMOVE] = &kvf_job_remove,
-		[KVF_OP_FLUSH] = &kvf_job_flush,
+		[KVF_OP_FLUSH] = &kvf_job_flush,	       [KVF_OP_CLEAR] = &kvf_job_clear,
 	};
 
 	return code < KVF_ARRAY_LEN(kinds) ? kinds[code] : NULL;
@@ -52,10 +52,14 @@ static int check_common(struct kvf_engine *e, const struct kvf_op *op)
 	if (op->level > KVF_LEVEL_REMOTE || (op->level && op->code != KVF_OP_STORE))
 		return kvf_refuse(e, KVF_EINVAL, "op.level: %u; 0..%d, and only for a store", op->level,
 				  KVF_LEVEL_REMOTE);
-	if (!op->seq && op->code != KVF_OP_UNPIN && op->code != KVF_OP_FLUSH)
+	if (!op->seq && op->code != KVF_OP_UNPIN && op->code != KVF_OP_FLUSH && op->code != KVF_OP_CLEAR)
 		return kvf_refuse(e, KVF_EINVAL, "op.seq: missing");
 	if (op->seq && op->seq->env != &e->seqs)
 		return kvf_refuse(e, KVF_EINVAL, "op.seq: belongs to another engine");
+	for (uint32_t t = 0; op->code == KVF_OP_CLEAR && t < e->n_tiers; t++) {
+		if (op->tiers & e->tier[t].bit && !(e->tier[t].caps & KVF_TIER_CLEARS))
+			return kvf_refuse(e, KVF_ENOTSUP, "op.tiers: %s cannot be cleared", e->tier[t].ops->name);
+	}
 	if (op->code == KVF_OP_PIN && !op->lease_ns)
 		return kvf_refuse(e, KVF_EINVAL, "op.lease_ns: 0; a pin needs a time");
 	return KVF_OK;
@@ -260,6 +264,10 @@ static int fill_job(struct kvf_engine *e, struct kvf_job *job, const struct kvf_
 	}
 	if (!rc)
 		set_range(e, job, op);
+	if (e->frozen && op->code == KVF_OP_STORE) {
+		job->end_chunk = job->first_chunk;
+		job->reason = KVF_REASON_POLICY;
+	}
 	return rc;
 }
 

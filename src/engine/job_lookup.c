@@ -141,7 +141,7 @@ static void report_lookup(struct kvf_engine *e, struct kvf_job *job, struct kvf_
 	if (c->usable && c->usable >= job->seq_tokens)
 		c->usable = (uint32_t)job->seq_tokens - 1;
 	c->need = c->usable > job->computed_tokens ? c->usable - (uint32_t)job->computed_tokens : 0;
-	c->ram_tokens = ram_tokens(e, job, c->tokens);
+	c->ram_tokens = c->tokens ? ram_tokens(e, job, c->tokens) : 0;
 	e->stats.lookup_tokens += job->seq_tokens;
 	e->stats.hit_tokens += c->tokens;
 	seal(e, job, c);

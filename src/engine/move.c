@@ -55,7 +55,8 @@ void kvf_move_free(struct kvf_engine *e, struct kvf_move *move)
 		kvf_fill_fail(e, kvf_fill_of(e, move->entry),
 			      move->reason ? (enum kvf_reason)move->reason : KVF_REASON_CANCELED,
 			      move->status ? move->status : KVF_ECANCELED);
-	else if (move->entry != KVF_NIL)
+	/* A gather is pinned twice: as the entry's fill, and by its move. */
+	if (move->state != KVF_MOVE_FILLING && move->entry != KVF_NIL)
 		kvf_entry_unpin(e, move->entry);
 	kvf_list_remove(&move->link);
 	job->n_moves--;

@@ -71,7 +71,7 @@ static void take_settings(struct kvf_engine *e, const struct kvf_settings *s)
 static int build_identity(struct kvf_engine *e, const struct kvf_open_params *p)
 {
 	const char *model = p->identity.model ? p->identity.model : "";
-	struct kvf_layout none = { .size = sizeof(none) };
+	bool pages;
 	int rc;
 
 	e->model_bytes = strlen(model) + 1;
@@ -90,8 +90,9 @@ static int build_identity(struct kvf_engine *e, const struct kvf_open_params *p)
 	} else {
 		e->payload_bytes = p->chunk_bytes;
 	}
-	kvf_key_fingerprint(e->fingerprint, &p->identity, e->has_layout ? &e->plan.layout : &none, e->chunk_size,
-			    e->payload_bytes);
+	pages = e->has_layout && e->plan.layout.payload_order == KVF_PAYLOAD_PAGES;
+	kvf_key_fingerprint(e->fingerprint, &p->identity, e->has_layout ? &e->plan.layout : NULL, e->chunk_size,
+			    e->payload_bytes, pages ? kvf_layout_order_code(&e->plan) : 0);
 	return KVF_OK;
 }
 

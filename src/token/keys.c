@@ -31,6 +31,7 @@ enum field_tag {
 	FIELD_ORDER = 10,
 	FIELD_OPAQUE_BYTES = 11,
 	FIELD_OPAQUE_FINGERPRINT = 12,
+	FIELD_ORDER_CODE = 13,
 	FIELD_LAYERS = 16,
 	FIELD_PLANES = 17,
 	FIELD_HEADS = 18,
@@ -100,7 +101,7 @@ static void put_layout(struct kvf_sha256 *s, const struct kvf_layout *layout)
 }
 
 void kvf_key_fingerprint(uint8_t out[KVF_KEY_BYTES], const struct kvf_identity *identity,
-	const struct kvf_layout *layout, uint32_t chunk_size, uint64_t payload_bytes)
+	const struct kvf_layout *layout, uint32_t chunk_size, uint64_t payload_bytes, uint64_t order_code)
 {
 	struct kvf_sha256 s;
 
@@ -118,6 +119,8 @@ void kvf_key_fingerprint(uint8_t out[KVF_KEY_BYTES], const struct kvf_identity *
 	put_u64(&s, FIELD_PAYLOAD_BYTES, payload_bytes);
 	if (layout)
 		put_layout(&s, layout);
+	if (order_code)
+		put_u64(&s, FIELD_ORDER_CODE, order_code);
 	kvf_sha256_final(&s, out);
 }
 

@@ -48,9 +48,10 @@ struct kvf_extra {
 
 /* Fingerprint of the identity and layout: SHA-256 over a tagged, length-prefixed form of every
  * field that changes bytes. first_rank_only leaves rank and world size out. payload_bytes and
- * chunk_size go in. */
+ * chunk_size go in. layout NULL: none. order_code: kvf_layout_order_code() where the payload has the
+ * device's own order, else 0. */
 void kvf_key_fingerprint(uint8_t out[KVF_KEY_BYTES], const struct kvf_identity *identity,
-	const struct kvf_layout *layout, uint32_t chunk_size, uint64_t payload_bytes);
+	const struct kvf_layout *layout, uint32_t chunk_size, uint64_t payload_bytes, uint64_t order_code);
 /* Root of a sequence: fingerprint, salt, tags, adapter. */
 void kvf_key_root(uint8_t out[KVF_KEY_BYTES], const uint8_t fingerprint[KVF_KEY_BYTES],
 	const struct kvf_seq_params *params);

@@ -110,7 +110,7 @@ static void sample_init(struct sample *s)
 
 static void sample_key(const struct sample *s, uint8_t out[32])
 {
-	kvf_key_fingerprint(out, &s->identity, &s->layout, s->chunk_size, s->payload_bytes);
+	kvf_key_fingerprint(out, &s->identity, &s->layout, s->chunk_size, s->payload_bytes, 0);
 }
 
 static void sample_tokens(uint32_t tokens[600])
@@ -138,7 +138,7 @@ static void test_known_fingerprints(void)
 	s.layout.kind = KVF_LAYOUT_OPAQUE;
 	sample_key(&s, key);
 	CU_ASSERT(is_hex(key, "165f894ea33a96a11100f26b296126ca5909177be7fcbf7ecf4c5d3e8708043e"));
-	kvf_key_fingerprint(key, &s.identity, NULL, s.chunk_size, s.payload_bytes);
+	kvf_key_fingerprint(key, &s.identity, NULL, s.chunk_size, s.payload_bytes, 0);
 	CU_ASSERT(is_hex(key, "561088779b66c65c1c817456833cd7ddb8dfa5e640c0b104319429386d555bff"));
 }
 
@@ -267,7 +267,7 @@ static void test_identity_matters(void)
 	s.layout.opaque_chunk_bytes--;
 	s.layout.opaque_fingerprint++;
 	sample_key(&s, set_next(set));
-	kvf_key_fingerprint(set_next(set), &s.identity, NULL, s.chunk_size, s.payload_bytes);
+	kvf_key_fingerprint(set_next(set), &s.identity, NULL, s.chunk_size, s.payload_bytes, 0);
 	CU_ASSERT(set->n > 60);
 	CU_ASSERT_EQUAL(set_doubles(set), 0);
 	free(set);
