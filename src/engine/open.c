@@ -320,12 +320,13 @@ void kvf_engine_free(struct kvf_engine *e)
 	kvf_heap_fini(&e->timers.jobs);
 	kvf_heap_fini(&e->timers.puts);
 	kvf_heap_fini(&e->timers.leases);
-	/* The engine's own memory came from the allocator that is inside it. */
+	/* The engine's own memory came from the allocator that is inside it. What that has cached goes back while there is
+	 * still an engine to say no to a host whose allocator calls in. */
 	mem = e->mem;
-	kvf_mem_free(&mem, e, sizeof(*e));
-	/* The guard reads it while the host's allocator is called. */
+	kvf_mem_fini(&mem);
 	if (fork_word)
 		munmap(fork_word, (size_t)sysconf(_SC_PAGESIZE));
+	kvf_mem_free(&mem, e, sizeof(*e));
 	kvf_mem_fini(&mem);
 }
 
