@@ -19,8 +19,8 @@
  * call. What was reaped by then and not handed out yet stays in the struct: kvf_ev_resume() goes on with it, after a
  * detach kvf_ev_next() hands it out. No completion is lost.
  *
- * ERRORS. When kvf_poll() refuses (KVF_ETHREAD: the loop runs in another thread; KVF_EFORK: after a fork), the watcher is
- * detached, since it would fire for ever, and kvf_ev.failed is called, where it is set.
+ * ERRORS. When kvf_poll() refuses (KVF_ETHREAD: the loop runs in another thread; KVF_EFORK: after a fork), the watcher
+ * is detached, since it would fire for ever, and kvf_ev.failed is called, where it is set.
  *
  * One struct kvf_ev an engine. It may be moved in memory only while it is detached. Not thread-safe, as the engine is.
  */
@@ -123,11 +123,12 @@ static inline void kvf_ev_ready(struct ev_loop *loop, ev_io *io, int revents)
 }
 
 /*
- * Attaches the engine to the loop and sets every field of *ev. The watcher counts as active: ev_run() goes on until it is
- * detached, or until ev_unref(). KVF_OK, or what kvf_fd() said: KVF_ENOMEM, KVF_EIO and the guards; *ev is detached then.
+ * Attaches the engine to the loop and sets every field of *ev. The watcher counts as active: ev_run() goes on until it
+ * is detached, or until ev_unref(). KVF_OK, or what kvf_fd() said: KVF_ENOMEM, KVF_EIO and the guards; *ev is detached
+ * then.
  */
-static inline int kvf_ev_attach(struct kvf_ev *ev, struct ev_loop *loop, struct kvf_engine *engine, kvf_ev_done_fn done,
-				void *user)
+static inline int kvf_ev_attach(struct kvf_ev *ev, struct ev_loop *loop, struct kvf_engine *engine,
+				kvf_ev_done_fn done, void *user)
 {
 	int fd = kvf_fd(engine);
 
@@ -144,7 +145,7 @@ static inline int kvf_ev_attach(struct kvf_ev *ev, struct ev_loop *loop, struct 
 	return KVF_OK;
 }
 
-/* No callbacks until kvf_ev_resume(). The engine gets no turns meanwhile: keep it short, or poll by hand. Idempotent. */
+/* No callbacks until kvf_ev_resume(), and no turns for the engine: keep it short, or poll by hand. Idempotent. */
 static inline void kvf_ev_pause(struct kvf_ev *ev)
 {
 	if (!ev->loop || ev->paused)

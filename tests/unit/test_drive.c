@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Driving an engine: what kvf_fd() and kvf_next_deadline_ns() tell a host that sleeps, and what an engine costs one that
- * does not: no system call while idle, no allocation in steady state, nothing left behind after a close.
+ * Driving an engine: what kvf_fd() and kvf_next_deadline_ns() tell a host that sleeps, and what an engine costs one
+ * that does not: no system call while idle, no allocation in steady state, nothing left behind after a close.
  */
 #include "tests/harness.h"
 #include "tests/rig.h"

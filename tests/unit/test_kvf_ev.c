@@ -4,6 +4,7 @@
 #include "tests/rig.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -264,7 +265,7 @@ static void nest(struct host *h, struct kvf_ev *ev, const struct kvf_completion 
 	}
 }
 
-/* Callbacks that run the loop: order is kept (on_done() checks it), and all of them survive the free in the innermost. */
+/* Callbacks that run the loop: order is kept (on_done() checks it), and they survive the free in the innermost. */
 static void test_nested_loop(void)
 {
 	struct host h;
@@ -344,11 +345,14 @@ static void test_after_fork(void)
 	if (!pid) {
 		ev_loop_fork(h.loop);
 		ev_run(h.loop, 0);
-		_exit(h.failed == 1 && h.failed_status == KVF_EFORK && !h.done ? 0 : 1);
+		/* By a signal when all is well: leak checkers would count all that the parent still has. */
+		if (h.failed == 1 && h.failed_status == KVF_EFORK && !h.done)
+			raise(SIGKILL);
+		_exit(1);
 	}
 	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
-	CU_ASSERT_EQUAL(status, 0);
-	/* The child could not attach a second time either, and the parent goes on. */
+	CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	/* The parent goes on. */
 	h.left = 1;
 	h.then = detach_after_all;
 	ev_run(h.loop, 0);
