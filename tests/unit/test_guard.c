@@ -7,7 +7,6 @@
 #include "tests/rig.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +81,10 @@ static unsigned all_calls(struct rig *r, int want)
 	struct kvf_event event;
 	struct kvf_op op;
 	uint64_t id, cursor = 0, lost;
-	unsigned wrong = seq_calls(r, want) + control_calls(r, want);
+	unsigned wrong = control_calls(r, want);
+
+	if (r->seq)
+		wrong += seq_calls(r, want);
 
 	kvf_prep_flush(&op);
 	TRY(kvf_submit(e, &op, 1, &id));
@@ -181,11 +183,11 @@ static void test_migrating(void)
 
 /* ---- fork ---- */
 
-/* Ends a child. By a signal when all is well: leak checkers would count all that the parent still has. */
+/* Ends a child, by an exec when all is well: leak checkers would count all that the parent still has. */
 static void end_child(bool ok)
 {
 	if (ok)
-		raise(SIGKILL);
+		execl("/bin/true", "true", (char *)NULL);
 	_exit(1);
 }
 
@@ -194,7 +196,7 @@ static void await_child(pid_t pid)
 	int status;
 
 	CU_ASSERT_EQUAL_FATAL(waitpid(pid, &status, 0), pid);
-	CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	CU_ASSERT_EQUAL(status, 0);
 }
 
 static void test_fork(void)
@@ -422,6 +424,7 @@ static void test_reentry(void)
 		kvf_poll(r.engine, &c, 1);
 	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
 	probe.armed = true;
+	r.seq = NULL; /* goes with the engine */
 	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_OK);
 	probe.armed = false;
 	free(r.kv);
