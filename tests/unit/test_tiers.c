@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine over a lower tier: spills, loads, single flight, levels, damage, breakers, tiers that hang. */
+#include "tests/harness.h"
+#include "tests/memtier.h"
+#include "tests/rig.h"
+
+#include <string.h>
+
+static uint64_t fake_now;
+
+static uint64_t fake_clock(void *user)
+{
+	(void)user;
+	return fake_now;
+}
+
+static const struct kvf_clock virtual_clock = { sizeof(virtual_clock), fake_clock, NULL };
+
+static struct kvf_custom_tier tier_spec;
+
+static void open_with(struct rig *r, struct memtier *m, uint32_t slots, uint32_t caps, bool staging)
+{
+	memset(m, 0, sizeof(*m));
+	m->caps = caps;
+	fake_now = 1000000000;
+	tier_spec = (struct kvf_custom_tier){ &memtier_ops, m };
+	rig_open(r, &(struct rig_options){
+			    .slots = slots, .tiers = &tier_spec, .n_tiers = 1, .clock = &virtual_clock, .staging = staging });
+}
+
+static void close_with(struct rig *r, struct memtier *m)
+{
+	rig_close(r);
+	memtier_free(m);
+}
+
+static void store(struct rig *r, uint64_t number, uint32_t chunks)
+{
+	rig_tokens(r, number, chunks * RIG_CHUNK);
+	rig_compute(r, chunks * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_store(r, 0, chunks * RIG_CHUNK, 0).tokens, chunks * RIG_CHUNK);
+}
+
+static void flush(struct rig *r)
+{
+	struct kvf_op op;
+
+	kvf_prep_flush(&op);
+	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
+}
+
+/* Everything of `number` is in the tier, nothing in RAM. */
+static void only_below(struct rig *r, uint64_t number, uint32_t chunks)
+{
+	struct kvf_op op;
+
+	store(r, number, chunks);
+	flush(r);
+	kvf_prep_remove(&op, r->seq, 0, chunks * RIG_CHUNK, KVF_TIER_RAM);
+	rig_run(r, &op);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r->seq), 0);
+}
+
+static void check_round_trip(uint32_t caps)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct rig r;
+
+	open_with(&r, &m, 16, caps, false);
+	only_below(&r, 1, 6);
+	CU_ASSERT_EQUAL(m.puts, 6);
+	c = rig_lookup(&r, 0, 0);
+	CU_ASSERT_EQUAL(c.tokens, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, 0);
+	CU_ASSERT_EQUAL(m.exists, 6);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 6 * RIG_CHUNK, KVF_OP_PROGRESS);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, 0);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 6 * RIG_CHUNK), 0);
+	CU_ASSERT_EQUAL(m.gets, 6);
+	CU_ASSERT(r.progress >= 1);
+	/* It stays: the second time nothing is fetched, and nothing is sent down again. */
+	c = rig_retrieve(&r, 0, 6 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.ram_tokens, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(m.gets, 6);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
+	flush(&r);
+	CU_ASSERT_EQUAL(m.puts, 6);
+	close_with(&r, &m);
+}
+
+static void test_round_trip(void)
+{
+	check_round_trip(0);
+	check_round_trip(KVF_TIER_RECORDS | KVF_TIER_DURABLE);
+}
+
+static void test_prefetch_with_lease(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	only_below(&r, 1, 6);
+	kvf_prep_prefetch(&op, r.seq, RIG_CHUNK, 5 * RIG_CHUNK, 1000000000);
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.tokens, 5 * RIG_CHUNK);
+	CU_ASSERT_NOT_EQUAL(c.lease_id, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 5);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0); /* the first chunk is not there: a hole is normal */
+	fake_now += 1000000001;
+	kvf_poll(r.engine, &c, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).leases_expired, 1);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 6 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, 5 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).prefetch_used, 5);
+	close_with(&r, &m);
+}
+
+/* Leases may pin half of the pool: the prefix that fits is leased, the rest said so. */
+static void test_prefetch_cap(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	open_with(&r, &m, 8, KVF_TIER_RECORDS, false);
+	store(&r, 1, 6);
+	flush(&r);
+	kvf_prep_prefetch(&op, r.seq, 0, 6 * RIG_CHUNK, 1000000000);
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
+	close_with(&r, &m);
+}
+
+static void test_single_flight(void)
+{
+	struct memtier m;
+	struct kvf_op op;
+	uint64_t a, b, l;
+	struct rig r;
+
+	open_with(&r, &m, 64, KVF_TIER_RECORDS, false);
+	only_below(&r, 1, 4);
+	rig_wipe(&r);
+	m.hold = true;
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
+	a = rig_submit(&r, &op);
+	b = rig_submit(&r, &op);
+	kvf_prep_prefetch(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
+	l = rig_submit(&r, &op);
+	m.hold = false;
+	CU_ASSERT_EQUAL(rig_await(&r, a).tokens, 4 * RIG_CHUNK);
+	(void)b;
+	(void)l;
+	CU_ASSERT_EQUAL(m.gets, 4);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 4 * RIG_CHUNK), 0);
+	CU_ASSERT(rig_stats(&r).shared_transfers >= 4);
+	close_with(&r, &m);
+}
+
+static void test_levels(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_DURABLE, false);
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	rig_prep(&r, &op, KVF_OP_STORE, 0, 4 * RIG_CHUNK);
+	op.level = KVF_LEVEL_REMOTE;
+	CU_ASSERT_EQUAL(kvf_submit(r.engine, &op, 1, &(uint64_t){ 0 }), KVF_ENOTSUP);
+	op.level = KVF_LEVEL_DURABLE;
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_DURABLE);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(m.puts, 4);
+	/* Already there: acknowledged without another put. */
+	CU_ASSERT_EQUAL(rig_run(&r, &op).level, KVF_LEVEL_DURABLE);
+	CU_ASSERT_EQUAL(m.puts, 4);
+	rig_tokens(&r, 2, 4 * RIG_CHUNK);
+	rig_prep(&r, &op, KVF_OP_STORE, 0, 4 * RIG_CHUNK);
+	op.level = KVF_LEVEL_DURABLE;
+	m.fail = KVF_ENOSPC;
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.status, KVF_EDROPPED);
+	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_INDEXED);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	close_with(&r, &m);
+}
+
+static void test_damage_is_a_miss(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	only_below(&r, 1, 4);
+	m.chunk[2].bytes[KVF_SLOT_HEADER_BYTES + 77] ^= 1; /* payload */
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 2 * RIG_CHUNK), 0);
+	m.chunk[0].bytes[40] ^= 1; /* header */
+	only_below(&r, 2, 1);
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	memcpy(m.chunk[1].bytes, m.chunk[4].bytes, KVF_SLOT_HEADER_BYTES); /* another chunk's header */
+	close_with(&r, &m);
+}
+
+static void test_breaker(void)
+{
+	struct kvf_completion c;
+	struct kvf_stats s;
+	uint32_t bits;
+	struct memtier m;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	only_below(&r, 1, 6);
+	m.fail = KVF_EIO;
+	for (int i = 0; i < 6; i++)
+		CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
+	s = rig_stats(&r);
+	CU_ASSERT_EQUAL(s.tiers[0].breaker, 1);
+	CU_ASSERT_EQUAL(s.tiers[0].breaker_opens, 1);
+	CU_ASSERT_EQUAL(kvf_health(r.engine, &bits), KVF_OK);
+	CU_ASSERT_EQUAL(bits, KVF_HEALTH_TIER_DOWN);
+	/* Open: nothing is sent, a retrieve is a miss at once, a store still works. */
+	m.batches = 0;
+	c = rig_retrieve(&r, 0, 6 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_TIER);
+	CU_ASSERT_EQUAL(m.batches, 0);
+	store(&r, 2, 2);
+	/* It works again: the next request after the back-off is the probe. */
+	m.fail = 0;
+	fake_now += 200000000;
+	rig_tokens(&r, 1, 6 * RIG_CHUNK);
+	CU_ASSERT(rig_lookup(&r, 0, 0).tokens <= 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].breaker, 0);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
+	close_with(&r, &m);
+}
+
+/* A tier that hangs: operations end at their deadline, its slots are in quarantine, the rest goes on. */
+static void test_hanging_tier(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+	uint64_t id;
+
+	open_with(&r, &m, 8, KVF_TIER_RECORDS | KVF_TIER_SYNC_EXISTS, false);
+	only_below(&r, 1, 4);
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
+	op.deadline_ns = fake_now + 1000;
+	id = rig_submit(&r, &op);
+	kvf_poll(r.engine, &c, 0); /* asks */
+	kvf_poll(r.engine, &c, 0);
+	m.hold = true;
+	for (int i = 0; i < 10; i++)
+		kvf_poll(r.engine, &c, 0);
+	CU_ASSERT(m.n_held > 0);
+	fake_now += 2000;
+	c = rig_await(&r, id);
+	CU_ASSERT_EQUAL(c.status, KVF_ETIMEDOUT);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_LATE);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, m.n_held);
+	CU_ASSERT_EQUAL(m.cancels, m.n_held);
+	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
+	store(&r, 2, 3);
+	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_EBUSY);
+	m.hold = false;
+	flush(&r);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, 0);
+	close_with(&r, &m);
+}
+
+static void test_staging(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct rig r;
+
+	open_with(&r, &m, 8, KVF_TIER_RECORDS, true);
+	store(&r, 1, 12);
+	flush(&r);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
+	CU_ASSERT_EQUAL(m.n_chunks, 12);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 12 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 12 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 12 * RIG_CHUNK), 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
+	close_with(&r, &m);
+}
+
+static void test_remove_below(void)
+{
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	store(&r, 1, 4);
+	/* Spills may be on their way: the removal must catch up with them. */
+	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(m.n_chunks, 0);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
+	store(&r, 1, 4);
+	flush(&r);
+	CU_ASSERT_EQUAL(m.n_chunks, 4);
+	m.fail = KVF_EIO;
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_EIO);
+	m.fail = 0;
+	kvf_prep_clear(&op, KVF_TIER_CUSTOM);
+	CU_ASSERT_EQUAL(kvf_submit(r.engine, &op, 1, &(uint64_t){ 0 }), KVF_ENOTSUP);
+	close_with(&r, &m);
+	open_with(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_CLEARS, false);
+	store(&r, 1, 4);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(m.n_chunks, 0);
+	CU_ASSERT_EQUAL(m.clears, 1);
+	close_with(&r, &m);
+}
+
+/* Switched off and on again; a slow spill rate. */
+static void test_operating(void)
+{
+	struct kvf_stats s;
+	struct memtier m;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	CU_ASSERT_EQUAL(kvf_set_tier(r.engine, KVF_TIER_CUSTOM, 0), KVF_OK);
+	store(&r, 1, 4);
+	flush(&r);
+	CU_ASSERT_EQUAL(m.n_chunks, 0);
+	CU_ASSERT_EQUAL(kvf_set_tier(r.engine, KVF_TIER_CUSTOM, 1), KVF_OK);
+	store(&r, 1, 4);
+	flush(&r);
+	CU_ASSERT_EQUAL(m.n_chunks, 4);
+	s = rig_stats(&r);
+	/* Two chunks a second: after a second two went, give or take the bucket's depth. */
+	CU_ASSERT_EQUAL(kvf_set_rates(r.engine, 2 * s.payload_bytes, 0), KVF_OK);
+	store(&r, 2, 8);
+	for (int i = 0; i < 40; i++) {
+		struct kvf_completion c;
+
+		fake_now += 25000000;
+		kvf_poll(r.engine, &c, 0);
+		kvf_poll(r.engine, &c, 0);
+	}
+	CU_ASSERT(m.n_chunks - 4 >= 2);
+	CU_ASSERT(m.n_chunks - 4 <= 4);
+	CU_ASSERT_EQUAL(kvf_set_rates(r.engine, 0, 0), KVF_OK);
+	flush(&r);
+	CU_ASSERT_EQUAL(m.n_chunks, 12);
+	close_with(&r, &m);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{ "round_trip", test_round_trip },
+		{ "prefetch_with_lease", test_prefetch_with_lease },
+		{ "prefetch_cap", test_prefetch_cap },
+		{ "single_flight", test_single_flight },
+		{ "levels", test_levels },
+		{ "damage_is_a_miss", test_damage_is_a_miss },
+		{ "breaker", test_breaker },
+		{ "hanging_tier", test_hanging_tier },
+		{ "staging", test_staging },
+		{ "remove_below", test_remove_below },
+		{ "operating", test_operating },
+	};
+
+	return kvf_test_main("tiers", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
