@@ -57,6 +57,7 @@ static int put(struct memtier *m, struct kvf_tier_req *req)
 			return KVF_ENOSPC;
 		c = &m->chunk[m->n_chunks++];
 		memcpy(c->key, req->key, sizeof(c->key));
+		c->bytes = NULL;
 	}
 	free(c->bytes);
 	c->bytes = malloc(head + req->payload_bytes);

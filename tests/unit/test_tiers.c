@@ -331,6 +331,7 @@ static void test_remove_below(void)
 	flush(&r);
 	CU_ASSERT_EQUAL(m.n_chunks, 4);
 	m.fail = KVF_EIO;
+	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
 	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_EIO);
 	m.fail = 0;
 	kvf_prep_clear(&op, KVF_TIER_CUSTOM);
