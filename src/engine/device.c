@@ -163,6 +163,9 @@ static void offer_waiting(struct kvf_engine *e)
 			kvf_list_push_front(&e->copy_wait, &move->wait);
 			return;
 		}
+		/* Its fences may be given out now. */
+		if (move->job->layers)
+			kvf_job_ready(e, move->job);
 		if (e->device_caps & KVF_DEVICE_SYNC)
 			return;
 	}

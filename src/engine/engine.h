@@ -10,6 +10,7 @@
  *   plan.c    where each chunk is        lease.c   pins with an expiry
  *   ring.c    completions                events.c  stored, evicted, tier up and down
  *   job_*.c   one operation each         open.c, shutdown.c, stats.c, verify.c
+ *   job_log.c LMCache's log lines         store_rules.c  what is not stored
  */
 #ifndef KVF_ENGINE_ENGINE_H
 #define KVF_ENGINE_ENGINE_H
@@ -55,6 +56,7 @@
 struct kvf_engine;
 struct kvf_job;
 struct kvf_move;
+struct kvf_settings;
 
 /* Who waits for slots, most urgent first. */
 enum kvf_class { KVF_CLASS_RETRIEVE = 0, KVF_CLASS_PREFETCH, KVF_CLASS_STORE, KVF_CLASSES };
@@ -191,6 +193,7 @@ struct kvf_move {
 	struct kvf_tier *tier; /* retrieve: where it will be loaded from, once chosen */
 	int32_t status; /* FAILED: kvf_status */
 	uint32_t layer; /* layerwise: layers copied */
+	uint32_t layers_issued; /* layerwise retrieve: layers the device took */
 	struct kvf_copy copy;
 };
 
@@ -260,6 +263,7 @@ struct kvf_job {
 	uint8_t tail_key[KVF_KEY_BYTES];
 	uint64_t seq_tokens;
 	uint64_t first_token, end_token, computed_tokens;
+	char request_id[KVF_SEQ_MAX_REQUEST_ID + 1]; /* for log lines */
 	uint32_t first_chunk, end_chunk; /* chunks concerned */
 	/* device side */
 	struct kvf_block_list *groups;
@@ -304,6 +308,7 @@ struct kvf_job {
 	bool has_stale; /* a shorter partial chunk of this sequence to be demoted, when chunk stale_chunk is stored */
 	uint32_t stale_chunk;
 	uint8_t stale_key[KVF_KEY_BYTES];
+	uint64_t copied_ns; /* when the last copy ended */
 	uint64_t spill_seq; /* flush, remove: spills up to here are waited for */
 	uint64_t memo_epoch; /* lookup: plan_known chunks were in RAM at this index epoch, + 1 */
 };
@@ -336,6 +341,15 @@ struct kvf_tenant {
 	uint32_t min, max; /* slots; max 0 = no bound */
 	uint32_t used;	   /* slots its chunks hold */
 	bool on;
+};
+
+/* Settings that keep stores out. See store_rules.c. */
+struct kvf_store_rules {
+	bool decode;	    /* tokens made in decode are stored too */
+	bool off;	    /* nothing is stored */
+	bool other_rank;    /* rank 0 stores for all, and this is another one */
+	int64_t priority_limit;
+	uint32_t skip_last; /* tokens */
 };
 
 /* A rate in bytes per second, as a bucket that refills. rate 0 = no bound. */
@@ -375,6 +389,7 @@ struct kvf_engine {
 	bool more;		/* the last turn left work that can be done at once */
 	uint64_t watched_ns;	/* when descriptors were looked at */
 	uint32_t min_retrieve_tokens, scrub;
+	struct kvf_store_rules rules;
 	uint64_t default_timeout_ns, pin_timeout_ns;
 	uint8_t fingerprint[KVF_KEY_BYTES];
 	char *model;
@@ -439,6 +454,7 @@ struct kvf_engine {
 	struct kvf_event_ring events;
 	struct kvf_stats stats;
 	struct kvf_log_limit corrupt_limit, drop_limit;
+	struct kvf_log_limit request_limit; /* of the lines of job_log.c */
 };
 
 /* ---- errors and invariants ---- */
@@ -612,6 +628,8 @@ uint64_t kvf_lease_seal(struct kvf_engine *e, struct kvf_lease *lease, uint64_t 
 void kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from_chunk, uint32_t to_chunk);
 void kvf_lease_end(struct kvf_engine *e, struct kvf_lease *lease);
 struct kvf_lease *kvf_lease_find(struct kvf_engine *e, uint64_t id);
+/* Frees what is left of them with the engine. */
+void kvf_leases_fini(struct kvf_engine *e);
 
 /* ---- job.c ---- */
 
@@ -643,6 +661,20 @@ uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *j
 /* Touches the path [0, end) of the job's sequence, a slice a call: true when all of it was. */
 bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end);
 const char *kvf_job_state_name(const struct kvf_job *job);
+
+/* ---- job_log.c ---- */
+
+/* LMCache's lines about requests, at info level. Begin: of an operation that was accepted; end: of its completion. */
+void kvf_job_log_begin(struct kvf_engine *e, const struct kvf_job *job);
+void kvf_job_log_end(struct kvf_engine *e, const struct kvf_job *job, const struct kvf_completion *c);
+
+/* ---- store_rules.c ---- */
+
+void kvf_store_rules_init(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s);
+/* Is nothing of this store to be kept? */
+bool kvf_store_refused(const struct kvf_engine *e, const struct kvf_op *op);
+/* Tokens of the sequence that may be stored and reported as usable: all but skip_last_n_tokens. */
+uint64_t kvf_store_bound(const struct kvf_engine *e, uint64_t seq_tokens);
 
 /* ---- rate.c ---- */
 

@@ -82,6 +82,7 @@ static void snapshot_seq(struct kvf_job *job, const struct kvf_seq *seq)
 		kvf_keyvec_ref(job->keys);
 	job->n_full = seq->n_chunks;
 	job->seq_tokens = seq->n_tokens;
+	memcpy(job->request_id, seq->request_id, sizeof(job->request_id));
 	memcpy(job->root, seq->root, sizeof(job->root));
 }
 
@@ -163,6 +164,7 @@ void kvf_job_start(struct kvf_engine *e, struct kvf_job *job)
 	if (job->deadline_ns != KVF_NO_DEADLINE)
 		kvf_heap_set(&e->timers.jobs, &job->deadline, job->deadline_ns);
 	kvf_timeline_async(&e->timeline, KVF_ROW_JOBS, 'b', job->kind->name, e->clock.now_ns, job->id, 0);
+	kvf_job_log_begin(e, job);
 	kvf_job_ready(e, job);
 }
 
@@ -230,6 +232,7 @@ static void post_done(struct kvf_engine *e, struct kvf_job *job)
 	job->kind->report(e, job, &c);
 	c.reason = job->reason;
 	c.status = job->status;
+	kvf_job_log_end(e, job, &c);
 	kvf_heap_remove(&e->timers.jobs, &job->deadline);
 	job->ring_places--;
 	kvf_ring_post(e, &c);

@@ -140,6 +140,7 @@ static void report_lookup(struct kvf_engine *e, struct kvf_job *job, struct kvf_
 	c->usable = c->tokens;
 	if (c->usable && c->usable >= job->seq_tokens)
 		c->usable = (uint32_t)job->seq_tokens - 1;
+	c->usable = (uint32_t)kvf_min_u64(c->usable, kvf_store_bound(e, job->seq_tokens));
 	c->need = c->usable > job->computed_tokens ? c->usable - (uint32_t)job->computed_tokens : 0;
 	c->ram_tokens = c->tokens ? ram_tokens(e, job, c->tokens) : 0;
 	e->stats.lookup_tokens += job->seq_tokens;

@@ -80,6 +80,16 @@ static void layer_issued(struct kvf_engine *e, struct kvf_job *job, uint32_t lay
 	kvf_job_progress(e, job);
 }
 
+/* Counts the layers whose copy the device has taken: a fence covers nothing that still waits for a place in its queue. */
+static void count_layers(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
+{
+	bool taken = move->state == KVF_MOVE_DONE || (move->state == KVF_MOVE_COPYING && !kvf_list_linked(&move->wait));
+	uint32_t n = move->layer + taken;
+
+	while (move->layers_issued < n && move->layers_issued < e->plan.n_layers)
+		layer_issued(e, job, move->layers_issued++);
+}
+
 static void begin_copy(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
 	if (job->layerwise)
@@ -88,8 +98,6 @@ static void begin_copy(struct kvf_engine *e, struct kvf_job *job, struct kvf_mov
 		kvf_move_prepare(e, move, KVF_COPY_SCATTER, 0, UINT32_MAX);
 	move->copy.after = &job->fence;
 	kvf_device_copy(e, move);
-	if (job->layerwise)
-		layer_issued(e, job, move->layer);
 }
 
 static void count_prefix(struct kvf_engine *e, struct kvf_job *job)
@@ -130,6 +138,8 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 		}
 		if (move->state == KVF_MOVE_IDLE && !job->stop)
 			begin_copy(e, job, move);
+		if (job->layerwise)
+			count_layers(e, job, move);
 		if (move->state == KVF_MOVE_DONE)
 			let_go(e, move);
 		if (move->state != KVF_MOVE_FAILED)
@@ -301,16 +311,18 @@ static bool has_news(const struct kvf_job *job)
 	return false;
 }
 
-/* Not layerwise: every layer's fence is the one behind the last copy. */
+/* At the end every layer has a fence: where it has none yet, the one behind the last copy. */
 static void issue_all_layers(struct kvf_engine *e, struct kvf_job *job)
 {
 	struct kvf_fence_out out = { .kind = KVF_FENCE_NOW };
 
-	if (!job->layers || job->layerwise)
+	if (!job->layers)
 		return;
 	if (e->device->fence)
 		e->device->fence(e->device_self, KVF_COPY_SCATTER, &out);
 	for (uint32_t l = 0; l < e->plan.n_layers; l++) {
+		if (job->layers[l].issued)
+			continue;
 		job->layers[l].out = out;
 		job->layers[l].issued = true;
 	}

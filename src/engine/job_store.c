@@ -45,12 +45,18 @@ static enum kvf_step_result admit(struct kvf_engine *e, struct kvf_job *job)
 	return KVF_STEP_AGAIN;
 }
 
-/* The chunk is RESIDENT: sends it down, and remembers to wait where a level was asked for. */
+/* The chunk is in RAM: sends it down, and remembers to wait where a level was asked for. One that was removed while it was
+ * copied goes nowhere. */
 static void send_down(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, uint32_t entry)
 {
 	uint32_t need = level_tiers(e, job);
 	struct kvf_level_wait *wait;
 
+	if (kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT) {
+		if (need && chunk < job->level_limit)
+			job->level_limit = chunk;
+		return;
+	}
 	kvf_spill_queue(e, entry, e->tier_mask);
 	need &= ~(uint32_t)kvf_index_entry(&e->index, entry)->tiers_have;
 	if (!need)
@@ -97,8 +103,7 @@ static void publish(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *
 	e->stats.stored_chunks++;
 	e->stats.stored_tokens += move->tokens;
 	e->stats.stored_bytes += move->copy.payload_bytes;
-	if (kvf_index_entry(&e->index, entry)->state == KVF_ENTRY_RESIDENT)
-		send_down(e, job, move->chunk, entry);
+	send_down(e, job, move->chunk, entry);
 	demote_stale(e, job, move->chunk);
 	kvf_entry_unpin(e, entry);
 }
@@ -329,6 +334,7 @@ static enum kvf_step_result copy(struct kvf_engine *e, struct kvf_job *job)
 	if (job->n_moves || (job->cursor < job->end_chunk && job->cursor < job->limit))
 		return KVF_STEP_WAIT;
 	post_source_free(e, job);
+	job->copied_ns = e->clock.now_ns;
 	kvf_job_goto(e, job, LEVEL);
 	return KVF_STEP_AGAIN;
 }

@@ -103,6 +103,17 @@ uint64_t kvf_lease_seal(struct kvf_engine *e, struct kvf_lease *lease, uint64_t 
 	return id;
 }
 
+void kvf_leases_fini(struct kvf_engine *e)
+{
+	for (uint32_t i = 0; i < e->leases.used; i++) {
+		struct kvf_lease *lease = *(struct kvf_lease **)kvf_slab_at(&e->leases, i);
+
+		if (lease)
+			kvf_mem_free(&e->mem, lease, lease_bytes(lease->n));
+	}
+	kvf_slab_fini(&e->leases);
+}
+
 struct kvf_lease *kvf_lease_find(struct kvf_engine *e, uint64_t id)
 {
 	uint32_t number = (uint32_t)id - 1;

@@ -57,7 +57,7 @@ static void take_settings(struct kvf_engine *e, const struct kvf_settings *s)
 {
 	e->chunk_size = s->chunk_size;
 	e->local_cpu = s->local_cpu;
-	e->save_unfull = s->save_unfull_chunk;
+	e->save_unfull = s->save_unfull_chunk && !s->discard_partial_chunks;
 	e->min_retrieve_tokens = s->min_retrieve_tokens;
 	e->scrub = s->scrub;
 	e->default_timeout_ns = s->blocking_timeout_ns;
@@ -262,6 +262,7 @@ static int build(struct kvf_engine *e, const struct kvf_open_params *p, const st
 	if (rc)
 		return rc;
 	take_settings(e, s);
+	kvf_store_rules_init(e, p, s);
 	rc = map_fork_word(e);
 	if (!rc)
 		rc = build_identity(e, p);
@@ -316,7 +317,7 @@ void kvf_engine_free(struct kvf_engine *e)
 	kvf_slab_fini(&e->jobs);
 	kvf_slab_fini(&e->fills);
 	kvf_slab_fini(&e->spill_slab);
-	kvf_slab_fini(&e->leases);
+	kvf_leases_fini(e);
 	kvf_heap_fini(&e->timers.jobs);
 	kvf_heap_fini(&e->timers.puts);
 	kvf_heap_fini(&e->timers.leases);

@@ -170,10 +170,10 @@ void kvf_plan_answer(struct kvf_engine *e, struct kvf_ask *ask)
 
 	if (job) {
 		job->n_asks--;
+		if (ask->req.status != KVF_OK && ask->req.status != KVF_ENOENT)
+			job->plan_failed = 1;
 		if (ask->req.status == KVF_OK && job->where)
 			job->where[ask->chunk - job->first_chunk] = (uint8_t)(job->plan_tier - 1);
-		else if (ask->req.status != KVF_ENOENT)
-			job->plan_failed = 1;
 		if (!job->n_asks || job->n_asks == KVF_ASK_WINDOW / 2)
 			kvf_job_ready(e, job);
 		kvf_list_remove(&ask->of_job);

@@ -187,7 +187,11 @@ uint64_t kvf_engine_deadline(const struct kvf_engine *e)
 	const struct kvf_heap *heaps[] = { &e->timers.jobs, &e->timers.puts, &e->timers.leases };
 	uint64_t at = KVF_NEVER;
 
-	if (e->ring.n || e->more || e->growing || e->retiring || e->emptying || e->flush_walk || !kvf_list_empty(&e->ready) || !kvf_list_empty(&e->sums))
+	if (e->ring.n || e->more || e->growing || e->retiring || e->emptying || !kvf_list_empty(&e->ready) ||
+	    !kvf_list_empty(&e->sums))
+		return 0;
+	/* The walk of a flush waits for the operations that are left. */
+	if (e->flush_walk && !e->n_jobs)
 		return 0;
 	at = kvf_tiers_deadline(e);
 	for (size_t i = 0; i < KVF_ARRAY_LEN(heaps); i++) {
