@@ -104,6 +104,8 @@ static int check_device(struct kvf_engine *e, const struct kvf_op *op)
 			return kvf_refuse(e, KVF_ENOTSUP, "op.flags: device %s copies whole chunks only",
 					  e->device->name);
 	}
+	if (op->flags & KVF_OP_STREAM_ORDERED && !(e->device_caps & KVF_DEVICE_FENCES))
+		return kvf_refuse(e, KVF_ENOTSUP, "op.flags: device %s has no fences to wait for", e->device->name);
 	if (op->level == KVF_LEVEL_DURABLE && !has_tier_with(e, KVF_TIER_DURABLE))
 		return kvf_refuse(e, KVF_ENOTSUP, "op.level: no tier here is durable");
 	if (op->level == KVF_LEVEL_REMOTE && !has_tier_with(e, KVF_TIER_SHARED))

@@ -367,7 +367,7 @@ static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
 
 	if (!(job->flags & KVF_OP_LAYERWISE))
 		return;
-	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && end - job->first_chunk <= KVF_LAYERWISE_MAX &&
+	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && e->device_caps & KVF_DEVICE_FENCES && end - job->first_chunk <= KVF_LAYERWISE_MAX &&
 			 all_resident(e, job, end);
 	while (job->layerwise && job->cursor < end) {
 		struct kvf_move *move = kvf_move_new(e, job, job->cursor);
