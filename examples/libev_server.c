@@ -170,7 +170,7 @@ int main(void)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	char dir[] = "/tmp/kvferry-example-XXXXXX";
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0), status = 1;
-	struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO); /* EV_DEFAULT would reap the client before waitpid() does */
+	struct ev_loop *loop;
 	struct kvf_open_params params;
 	ev_io listener;
 	pid_t pid;
@@ -182,6 +182,8 @@ int main(void)
 	pid = fork(); /* before the engine is opened: it belongs to one process */
 	if (pid == 0)
 		return client_main(&address);
+	loop = ev_loop_new(EVFLAG_AUTO); /* EV_DEFAULT would reap the client before waitpid() does */
+	must(loop != NULL, "ev_loop_new");
 	kv_open(&kv, CLIENTS * MAX_PROMPT / KV_BLOCK);
 	kvf_open_params_init(&params);
 	engine = engine_open(&params, &kv, "64");
