@@ -250,14 +250,19 @@ struct kvf_tag {
 	const char *value;
 };
 
+enum kvf_seq_flags {
+	KVF_SEQ_SKIP_SAVE = 1u << 0 /* lmcache.skip_save: its stores end at once, KVF_REASON_POLICY */
+};
+
 struct kvf_seq_params {
 	size_t size;
 	const char *request_id;	 /* for logs; may be NULL */
 	const char *salt;	 /* tenant; part of every key. At most 128 bytes, without @ % / \ and control characters */
 	const struct kvf_tag *tags; /* as lmcache.tag.*; part of every key, in this order */
 	uint32_t n_tags;	 /* <= 16 */
-	uint32_t reserved;
+	uint32_t flags;		 /* enum kvf_seq_flags */
 	const char *adapter;	 /* LoRA; part of every key */
+	int64_t priority; /* the host's number for the request: above priority_limit it is not stored */
 };
 
 KVF_API void kvf_seq_params_init(struct kvf_seq_params *params);
@@ -386,7 +391,8 @@ enum kvf_op_flags {
 	KVF_OP_PROGRESS = 1u << 0,	 /* KVF_PROGRESS completions: one coalesced entry each time the prefix grew */
 	KVF_OP_LAYERWISE = 1u << 1,	 /* retrieve: layer by layer with kvf_layer_fence(); store: kvf_store_layer() */
 	KVF_OP_STREAM_ORDERED = 1u << 2, /* retrieve ends when its copies are issued; wait for kvf_layer_fence(last) */
-	KVF_OP_SOURCE_FREE = 1u << 3	 /* store: a KVF_SOURCE_FREE completion when the blocks may be changed */
+	KVF_OP_SOURCE_FREE = 1u << 3,	 /* store: a KVF_SOURCE_FREE completion when the blocks may be changed */
+	KVF_OP_DECODE = 1u << 4		 /* store: of tokens made in decode; only save_decode_cache keeps them */
 };
 
 enum kvf_priority { KVF_PRIO_NORMAL = 0, KVF_PRIO_HIGH = 1, KVF_PRIO_LOW = 2 };
@@ -427,7 +433,7 @@ enum kvf_reason {
 	KVF_REASON_DROPPED = 8,	  /* evicted before it was written below */
 	KVF_REASON_PARTIAL = 9,	  /* the last, partial chunk is not stored (save_unfull_chunk is false) */
 	KVF_REASON_MEMORY = 10,	  /* the host's allocator said no */
-	KVF_REASON_POLICY = 11	  /* min_retrieve_tokens, freeze and other settings */
+	KVF_REASON_POLICY = 11	  /* a setting: freeze, min_retrieve_tokens, save_decode_cache, skip_save ... */
 };
 
 enum kvf_done_flags {
@@ -447,7 +453,8 @@ struct kvf_completion {
 	/* lookup: the hit. retrieve, prefetch: delivered, from first_token on. store: tokens of the span at `level`.
 	 * pin, unpin, demote, remove, flush: tokens concerned. */
 	uint32_t tokens;
-	uint32_t usable;     /* lookup: min(hit, length-1): the last token is always computed */
+	/* lookup: min(hit, length-1): the last token is always computed; with skip_last_n_tokens the last n are */
+	uint32_t usable;
 	uint32_t need;	     /* lookup: max(usable - computed_tokens, 0) */
 	uint32_t layers;     /* progress of a layerwise retrieve: layers issued */
 	uint32_t ram_tokens; /* of `tokens`: found in RAM when the operation looked */
@@ -461,7 +468,9 @@ struct kvf_completion {
 KVF_API void kvf_prep_lookup(struct kvf_op *op, struct kvf_seq *seq, size_t computed_tokens, uint32_t tiers,
 			     uint64_t lease_ns);
 /* Copies the span off the device. Chunks already stored are skipped (their blocks are not read). first_token must be a
- * multiple of chunk_size; a partial last chunk is stored when save_unfull_chunk is on. */
+ * multiple of chunk_size; a partial last chunk is stored when save_unfull_chunk is on. What settings keep out is no
+ * error: such a store ends at once with 0 tokens and KVF_REASON_POLICY. skip_last_n_tokens counts from the end of the
+ * sequence as it is at submit: append the whole prompt first. */
 KVF_API void kvf_prep_store(struct kvf_op *op, struct kvf_seq *seq, const struct kvf_span *span,
 			    const struct kvf_fence_in *ready);
 /* Copies the span onto the device. first_token may lie inside a chunk or block: only tokens of the span are written. */

@@ -25,7 +25,7 @@ static uint32_t flags_of(uint8_t code)
 {
 	switch (code) {
 	case KVF_OP_STORE:
-		return KVF_OP_LAYERWISE | KVF_OP_SOURCE_FREE;
+		return KVF_OP_LAYERWISE | KVF_OP_SOURCE_FREE | KVF_OP_DECODE;
 	case KVF_OP_RETRIEVE:
 		return KVF_OP_PROGRESS | KVF_OP_LAYERWISE | KVF_OP_STREAM_ORDERED;
 	case KVF_OP_PREFETCH:
@@ -188,8 +188,6 @@ static void use_tail(struct kvf_engine *e, struct kvf_job *job, struct kvf_seq *
 /* Remembers which partial chunk this store leaves behind, and which one it makes worthless. */
 static void note_partial(struct kvf_engine *e, struct kvf_job *job, struct kvf_seq *seq)
 {
-	if (job->code != KVF_OP_STORE)
-		return;
 	if (seq->has_partial && seq->partial_tokens < seq->n_tokens) {
 		job->has_stale = true;
 		job->stale_chunk = (uint32_t)(seq->partial_tokens / e->chunk_size);
@@ -205,6 +203,8 @@ static void note_partial(struct kvf_engine *e, struct kvf_job *job, struct kvf_s
 static void set_range(struct kvf_engine *e, struct kvf_job *job, const struct kvf_op *op)
 {
 	struct kvf_seq *seq = op->seq;
+	uint64_t bound = seq ? kvf_store_bound(e, seq->n_tokens) : 0;
+	bool cut = false;
 
 	job->first_token = op->first_token;
 	job->end_token = kvf_sat_add(op->first_token, op->n_tokens);
@@ -214,6 +214,10 @@ static void set_range(struct kvf_engine *e, struct kvf_job *job, const struct kv
 	}
 	if (!seq)
 		return;
+	if (op->code == KVF_OP_STORE && job->end_token > bound) {
+		job->end_token = kvf_max_u64(bound, job->first_token);
+		cut = true;
+	}
 	/* A span that ends inside a full chunk stores what is full. */
 	if (op->code == KVF_OP_STORE && job->end_token % e->chunk_size &&
 	    job->end_token < (uint64_t)job->n_full * e->chunk_size) {
@@ -225,7 +229,8 @@ static void set_range(struct kvf_engine *e, struct kvf_job *job, const struct kv
 	job->end_chunk = (uint32_t)kvf_div_up(job->end_token, e->chunk_size);
 	if (job->end_token <= job->first_token)
 		job->end_chunk = job->first_chunk;
-	note_partial(e, job, seq);
+	if (cut)
+		job->reason = KVF_REASON_POLICY;
 }
 
 static void set_class(struct kvf_engine *e, struct kvf_job *job, const struct kvf_op *op)
@@ -264,13 +269,16 @@ static int fill_job(struct kvf_engine *e, struct kvf_job *job, const struct kvf_
 			job->fence_held = !rc;
 		}
 	}
-	if (!rc)
-		set_range(e, job, op);
-	if (e->frozen && op->code == KVF_OP_STORE) {
+	if (rc)
+		return rc;
+	set_range(e, job, op);
+	if (op->code == KVF_OP_STORE && kvf_store_refused(e, op)) {
 		job->end_chunk = job->first_chunk;
 		job->reason = KVF_REASON_POLICY;
+	} else if (op->code == KVF_OP_STORE) {
+		note_partial(e, job, op->seq);
 	}
-	return rc;
+	return KVF_OK;
 }
 
 static int submit_one(struct kvf_engine *e, const struct kvf_op *op, uint64_t *id)

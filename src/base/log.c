@@ -85,12 +85,11 @@ void kvf_log_limited(struct kvf_log *log, struct kvf_log_limit *limit, uint64_t 
 	if (!limit->in_window || now_ns - limit->window_start_ns >= WINDOW_NS) {
 		uint32_t missed = limit->suppressed;
 
-		memset(limit, 0, sizeof(*limit));
-		limit->window_start_ns = now_ns;
+		*limit = (struct kvf_log_limit){ .window_start_ns = now_ns, .burst = limit->burst };
 		if (missed)
 			kvf_log(log, level, scope, "%u more like the next line were left out", (unsigned int)missed);
 	}
-	if (limit->in_window == BURST) {
+	if (limit->in_window == (limit->burst ? limit->burst : BURST)) {
 		if (limit->suppressed < UINT32_MAX)
 			limit->suppressed++;
 		log->dropped++;

@@ -348,6 +348,7 @@ struct kvf_store_rules {
 	bool decode;	    /* tokens made in decode are stored too */
 	bool off;	    /* nothing is stored */
 	bool other_rank;    /* rank 0 stores for all, and this is another one */
+	bool for_all;	    /* rank 0 stores for all, and this is it */
 	int64_t priority_limit;
 	uint32_t skip_last; /* tokens */
 };

@@ -100,6 +100,8 @@ static int count_slots(struct kvf_engine *e, const struct kvf_settings *s, struc
 {
 	uint32_t slot_bytes = kvf_pool_slot_bytes(e->payload_bytes);
 	uint64_t n = s->pool_slots;
+	uint64_t bytes = e->rules.for_all && s->first_rank_max_local_cpu_bytes ? s->first_rank_max_local_cpu_bytes :
+										 s->max_local_cpu_bytes;
 
 	if (!slot_bytes) {
 		kvf_report_add(report, KVF_ERROR, "layout: a chunk of %llu bytes is too large: the bound is 4 GiB",
@@ -107,11 +109,11 @@ static int count_slots(struct kvf_engine *e, const struct kvf_settings *s, struc
 		return KVF_ERANGE;
 	}
 	if (!n)
-		n = s->max_local_cpu_bytes / slot_bytes;
+		n = bytes / slot_bytes;
 	if (n < MIN_SLOTS) {
 		kvf_report_add(report, KVF_ERROR,
 			       "max_local_cpu_size: %llu bytes hold %llu chunks of %u bytes; at least %u chunks = %llu bytes are needed",
-			       (unsigned long long)s->max_local_cpu_bytes, (unsigned long long)n, slot_bytes, MIN_SLOTS,
+			       (unsigned long long)bytes, (unsigned long long)n, slot_bytes, MIN_SLOTS,
 			       (unsigned long long)MIN_SLOTS * slot_bytes);
 		return KVF_ERANGE;
 	}

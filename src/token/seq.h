@@ -41,6 +41,8 @@ struct kvf_seq {
 	size_t n_extras, cap_extras;
 	bool keys_only; /* kvf_seq_append_keys was used: no tokens, ever */
 	bool got_tokens; /* the opposite */
+	bool skip_save; /* the engine's: nothing of it is stored */
+	int64_t priority; /* the engine's: against priority_limit */
 	char request_id[64];
 	char salt[132];
 	char *tags; /* LMCache form "@name%value..." for wire names, NUL-terminated; NULL: none */

@@ -64,6 +64,8 @@ static void copy_params(struct kvf_seq *seq, const struct kvf_seq_params *params
 			*c = '?';
 	snprintf(seq->salt, sizeof(seq->salt), "%s", text_of(params->salt));
 	seq->tenant = kvf_seq_tenant(seq->salt);
+	seq->skip_save = params->flags & KVF_SEQ_SKIP_SAVE;
+	seq->priority = params->priority;
 }
 
 /* Frees all that a sequence owns; every part may be missing. */

@@ -85,6 +85,9 @@ int kvf_seq_check_params(struct kvf_seq_env *env, const struct kvf_seq_params *p
 		status = check_length(env, "adapter", params->adapter, KVF_SEQ_MAX_ADAPTER);
 	if (status != KVF_OK)
 		return status;
+	if (params->flags & ~(uint32_t)KVF_SEQ_SKIP_SAVE)
+		return kvf_seq_refuse(env, KVF_EINVAL, "flags: 0x%x has bits without a meaning",
+			(unsigned int)params->flags);
 	if (params->n_tags > KVF_SEQ_MAX_TAGS)
 		return kvf_seq_refuse(env, KVF_ERANGE, "n_tags: %u, at most %d",
 			(unsigned int)params->n_tags, KVF_SEQ_MAX_TAGS);

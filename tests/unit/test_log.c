@@ -69,7 +69,7 @@ static void test_one_line(void)
 
 static void test_limit(void)
 {
-	struct kvf_log_limit limit = { 0, 0, 0 };
+	struct kvf_log_limit limit = { .window_start_ns = 0 };
 	struct kvf_log log;
 	struct sink sink;
 	uint64_t now = 123456789;
@@ -122,12 +122,27 @@ static void test_default_is_stderr(void)
 	CU_ASSERT_PTR_NULL(strstr(buf, "quiet"));
 }
 
+static void test_burst(void)
+{
+	struct kvf_log_limit limit = { .burst = 7 };
+	struct kvf_log log;
+	struct sink sink;
+
+	begin(&log, &sink, KVF_LOG_INFO);
+	for (int i = 0; i < 12; i++)
+		kvf_log_limited(&log, &limit, 5, KVF_LOG_WARNING, "disk", "slow %d", i);
+	CU_ASSERT_EQUAL(sink.lines, 7);
+	kvf_log_limited(&log, &limit, 5 + KVF_NS_PER_S, KVF_LOG_WARNING, "disk", "slow");
+	CU_ASSERT_EQUAL(limit.burst, 7);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "levels", test_levels },
 		{ "one_line", test_one_line },
 		{ "limit", test_limit },
+		{ "burst", test_burst },
 		{ "default_is_stderr", test_default_is_stderr },
 	};
 
