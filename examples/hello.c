@@ -41,8 +41,10 @@ int main(void)
 	struct kvf_seq *seq;
 	struct kvf_op op;
 
-	for (unsigned i = 0; i < TOKENS; i++)
-		tokens[i] = 1000 + i, table[i / BLOCK] = i / BLOCK;
+	for (unsigned i = 0; i < TOKENS; i++) {
+		tokens[i] = 1000 + i;
+		table[i / BLOCK] = i / BLOCK;
+	}
 	kvf_open_params_init(&params);
 	if (kvf_config_create(&config, NULL) || kvf_config_set(config, "max_local_cpu_size", "0.03", NULL))
 		return 1; /* in GB: the RAM of the cache */
@@ -52,10 +54,12 @@ int main(void)
 	if (kvf_engine_open(&engine, &params) || kvf_seq_open(engine, NULL, &seq) ||
 	    kvf_seq_append(seq, tokens, TOKENS))
 		return 1;
-	memset(k, 'k', sizeof(k)), memset(v, 'v', sizeof(v)); /* the model computes */
+	memset(k, 'k', sizeof(k)); /* the model computes */
+	memset(v, 'v', sizeof(v));
 	kvf_prep_store(&op, seq, &span, &now);
 	printf("stored %u tokens\n", run(engine, &op));
-	memset(k, 0, sizeof(k)), memset(v, 0, sizeof(v)); /* the pages serve another request */
+	memset(k, 0, sizeof(k)); /* the pages serve another request */
+	memset(v, 0, sizeof(v));
 	kvf_prep_retrieve(&op, seq, &span, &now);
 	printf("retrieved %u tokens\n", run(engine, &op));
 	kvf_config_destroy(config);
