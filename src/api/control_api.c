@@ -60,6 +60,7 @@ int kvf_set_tier(struct kvf_engine *e, uint32_t tiers, int on)
 	}
 	if (!found)
 		rc = kvf_refuse(e, KVF_ENOENT, "tiers: 0x%x names no tier of this engine", tiers);
+	kvf_arm(e);
 	return kvf_exit(e, rc);
 }
 
@@ -149,6 +150,7 @@ int kvf_set_rates(struct kvf_engine *e, uint64_t spill_bytes_per_s, uint64_t pre
 	kvf_clock_update(&e->clock);
 	e->spill_rate = (struct kvf_bucket){ spill_bytes_per_s, e->clock.now_ns, 1 };
 	e->prefetch_rate = (struct kvf_bucket){ prefetch_bytes_per_s, e->clock.now_ns, 1 };
+	kvf_arm(e);
 	return kvf_exit(e, KVF_OK);
 }
 

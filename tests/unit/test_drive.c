@@ -10,7 +10,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,7 +174,7 @@ static int hung_open(void *self, struct kvf_tier_host *host, const struct kvf_ti
 
 	(void)params;
 	t->host = host;
-	*caps = KVF_TIER_RECORDS;
+	*caps = KVF_TIER_RECORDS | KVF_TIER_SHARED;
 	return t->fd >= 0 ? host->watch(host, &t->watch, t->fd, KVF_WATCH_READ) : KVF_OK;
 }
 
@@ -302,6 +301,33 @@ static void test_tier_deadline_wakes(void)
 	CU_ASSERT(wakes <= 3);
 	CU_ASSERT_FALSE(readable(30));
 	rig_close(&r);
+}
+
+/* A tier switched off drops what is queued for it: stores that waited for that have something to do. */
+static void test_tier_off_wakes(void)
+{
+	struct rig r;
+	struct hung t;
+	struct kvf_completion c = { 0 };
+	struct kvf_op op;
+	uint64_t one = 1;
+
+	hung_rig(&r, &t, true);
+	rig_prep(&r, &op, KVF_OP_STORE, 0, N);
+	op.level = KVF_LEVEL_REMOTE;
+	op.deadline_ns = KVF_NO_DEADLINE;
+	rig_submit(&r, &op);
+	sleep_until_quiet(&r, &c);
+	CU_ASSERT_EQUAL(c.kind, 0);
+	CU_ASSERT(rig_stats(&r).tiers[0].queued_spills > 0);
+	CU_ASSERT_EQUAL(kvf_set_tier(r.engine, KVF_TIER_CUSTOM, 0), KVF_OK);
+	CU_ASSERT_TRUE(readable(0));
+	CU_ASSERT_EQUAL(write(t.fd, &one, sizeof(one)), sizeof(one));
+	sleep_until_quiet(&r, &c);
+	CU_ASSERT_EQUAL(c.status, KVF_EDROPPED);
+	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_INDEXED);
+	rig_close(&r);
+	close(t.fd);
 }
 
 static void test_nested_epoll(void)
@@ -516,51 +542,6 @@ static void test_open_close_leaves_nothing(void)
 	}
 }
 
-/* ---- two engines ---- */
-
-static void *other_thread(void *arg)
-{
-	struct rig *b = arg;
-	intptr_t wrong = 0;
-
-	/* No assertions here: CUnit counts in one thread only. */
-	for (unsigned i = 0; i < 500; i++) {
-		struct kvf_completion c = { 0 };
-		struct kvf_op op;
-		uint64_t id;
-
-		rig_prep(b, &op, i % 2 ? KVF_OP_RETRIEVE : KVF_OP_STORE, 0, N);
-		wrong += kvf_submit(b->engine, &op, 1, &id) != 1;
-		for (unsigned n = 0; n < 100000 && !c.kind; n++)
-			kvf_poll(b->engine, &c, 1);
-		wrong += c.tokens != N;
-	}
-	return (void *)wrong;
-}
-
-static void test_two_engines(void)
-{
-	struct rig a, b;
-	pthread_t thread;
-	void *wrong;
-
-	rig_open(&a, &(struct rig_options){ .slots = 16 });
-	rig_open(&b, &(struct rig_options){ .slots = 16, .flags = KVF_OPEN_MIGRATING });
-	rig_tokens(&a, 1, N);
-	rig_tokens(&b, 1, N);
-	rig_store(&a, 0, N, 0);
-	CU_ASSERT_EQUAL(kvf_seq_resident(a.seq), N);
-	CU_ASSERT_EQUAL(kvf_seq_resident(b.seq), 0);
-	CU_ASSERT_EQUAL(rig_lookup(&b, 0, 0).tokens, 0);
-	/* Two threads, an engine each. */
-	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, other_thread, &b), 0);
-	cycle(&a, 0, 50);
-	CU_ASSERT_EQUAL(pthread_join(thread, &wrong), 0);
-	CU_ASSERT_PTR_NULL(wrong);
-	rig_close(&a);
-	rig_close(&b);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -570,12 +551,12 @@ int main(int argc, char **argv)
 		{ "lease_expiry_wakes", test_lease_expiry_wakes },
 		{ "deadline_and_watch_wake", test_deadline_and_watch_wake },
 		{ "tier_deadline_wakes", test_tier_deadline_wakes },
+		{ "tier_off_wakes", test_tier_off_wakes },
 		{ "nested_epoll", test_nested_epoll },
 		{ "fence_release_wakes", test_fence_release_wakes },
 		{ "idle_poll_makes_no_system_call", test_idle_poll_makes_no_system_call },
 		{ "steady_state_allocates_nothing", test_steady_state_allocates_nothing },
 		{ "open_close_leaves_nothing", test_open_close_leaves_nothing },
-		{ "two_engines", test_two_engines },
 	};
 
 	return kvf_test_main("drive", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guard of every public call: another thread, a child process, and calls from inside a call, out of each kind of
- * callback the engine makes.
+ * callback the engine makes. And engines beside each other, which nothing guards because they never meet.
  */
 #include "tests/harness.h"
 #include "tests/rig.h"
@@ -180,6 +180,52 @@ static void test_migrating(void)
 		use(&r);
 	}
 	rig_close(&r);
+}
+
+/* ---- two engines ---- */
+
+static void *other_thread(void *arg)
+{
+	struct rig *b = arg;
+	intptr_t wrong = 0;
+
+	/* No assertions here: CUnit counts in one thread only. */
+	for (unsigned i = 0; i < 500; i++) {
+		struct kvf_completion c = { 0 };
+		struct kvf_op op;
+		uint64_t id;
+
+		rig_prep(b, &op, i % 2 ? KVF_OP_RETRIEVE : KVF_OP_STORE, 0, N);
+		wrong += kvf_submit(b->engine, &op, 1, &id) != 1;
+		for (unsigned n = 0; n < 100000 && !c.kind; n++)
+			kvf_poll(b->engine, &c, 1);
+		wrong += c.tokens != N;
+	}
+	return (void *)wrong;
+}
+
+static void test_two_engines(void)
+{
+	struct rig a, b;
+	pthread_t thread;
+	void *wrong;
+
+	rig_open(&a, &(struct rig_options){ .slots = 16 });
+	rig_open(&b, &(struct rig_options){ .slots = 16, .flags = KVF_OPEN_MIGRATING });
+	rig_tokens(&a, 1, N);
+	rig_tokens(&b, 1, N);
+	rig_store(&a, 0, N, 0);
+	CU_ASSERT_EQUAL(kvf_seq_resident(a.seq), N);
+	CU_ASSERT_EQUAL(kvf_seq_resident(b.seq), 0);
+	CU_ASSERT_EQUAL(rig_lookup(&b, 0, 0).tokens, 0);
+	/* Two threads, an engine each, at the same time. */
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, other_thread, &b), 0);
+	for (unsigned i = 0; i < 50; i++)
+		use(&a);
+	pthread_join(thread, &wrong);
+	CU_ASSERT_PTR_NULL(wrong);
+	rig_close(&a);
+	rig_close(&b);
 }
 
 /* ---- fork ---- */
@@ -439,6 +485,7 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "thread", test_thread },
 		{ "migrating", test_migrating },
+		{ "two_engines", test_two_engines },
 		{ "fork", test_fork },
 		{ "engine_of_a_child", test_engine_of_a_child },
 		{ "reentry", test_reentry },
