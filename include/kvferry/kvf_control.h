@@ -55,9 +55,12 @@ struct kvf_stats {
 	uint64_t submitted[16], completed[16], failed[16]; /* by enum kvf_op_code */
 	uint64_t in_flight;
 	uint64_t canceled, timed_out;
+	uint64_t lookups_without_hit;
+	uint64_t computed_tokens;  /* of lookups: what the host's own prefix cache held */
+	uint64_t requested_tokens; /* of retrieves */
 	uint64_t lookup_tokens, hit_tokens, retrieved_tokens, retrieved_bytes, stored_chunks, stored_tokens, stored_bytes;
 	uint64_t skipped_chunks;   /* stores of chunks that were there already */
-	uint64_t dropped_chunks;   /* stores that found no room */
+	uint64_t dropped_chunks;   /* of stores that ended early: no room, no time, no memory */
 	uint64_t shared_transfers; /* single flight: transfers somebody else had begun */
 	uint64_t corrupt_chunks;
 	uint64_t prefetch_chunks, prefetch_used, prefetch_wasted;
@@ -75,6 +78,14 @@ struct kvf_stats {
 
 /* Fills *stats up to stats->size. KVF_OK, KVF_EINVAL (size). Any thread may not: the guards apply. */
 KVF_API int kvf_get_stats(const struct kvf_engine *engine, struct kvf_stats *stats);
+
+/*
+ * Writes the metrics as a page in Prometheus's text format (version 0.0.4): LMCache's names where the meaning is the
+ * same, kvferry_* elsewhere; docs/runbook.md says what to do with them. Like snprintf(): at most size bytes with the
+ * NUL, returns the length of the whole page, which may be more (buf may be NULL with size 0). It grows by a few bytes
+ * as numbers do. Or KVF_EINVAL and the guards.
+ */
+KVF_API int kvf_metrics_text(struct kvf_engine *engine, char *buf, size_t size);
 
 /* Walks every structure of the engine and checks its invariants: O(everything), for tests and soak rigs. KVF_OK, or
  * KVF_EINTERNAL with the first broken one in kvf_error_detail(). */

@@ -161,20 +161,17 @@ int kvf_health(const struct kvf_engine *e, uint32_t *bits)
 	if (!e || !bits)
 		return KVF_EINVAL;
 	rc = kvf_peek(e);
-	if (rc)
-		return rc;
-	*bits = 0;
-	if (e->dead)
-		*bits |= KVF_HEALTH_DEAD;
-	if (e->device_lost)
-		*bits |= KVF_HEALTH_DEVICE_LOST;
-	if (e->pool.lock_error || (e->pool.n_ready < e->pool.target && !e->growing))
-		*bits |= KVF_HEALTH_POOL_SHORT;
-	if (e->n_quarantined)
-		*bits |= KVF_HEALTH_QUARANTINE;
-	for (uint32_t t = 0; t < e->n_tiers; t++) {
-		if (e->tier[t].breaker.state != KVF_BREAKER_CLOSED)
-			*bits |= KVF_HEALTH_TIER_DOWN;
-	}
-	return KVF_OK;
+	if (!rc)
+		*bits = kvf_health_bits(e);
+	return rc;
+}
+
+int kvf_metrics_text(struct kvf_engine *e, char *buf, size_t size)
+{
+	int rc;
+
+	if (!e || (size && !buf))
+		return KVF_EINVAL;
+	rc = kvf_peek(e);
+	return rc ? rc : kvf_metrics_write(e, buf, size);
 }

@@ -11,6 +11,7 @@
  *   ring.c    completions                events.c  stored, evicted, tier up and down
  *   job_*.c   one operation each         open.c, shutdown.c, stats.c, verify.c
  *   job_log.c LMCache's log lines         store_rules.c  what is not stored
+ *   metrics.c histograms, metrics page
  */
 #ifndef KVF_ENGINE_ENGINE_H
 #define KVF_ENGINE_ENGINE_H
@@ -20,6 +21,7 @@
 
 #include "base/checksum.h"
 #include "base/heap.h"
+#include "base/hist.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -63,6 +65,8 @@ enum kvf_class { KVF_CLASS_RETRIEVE = 0, KVF_CLASS_PREFETCH, KVF_CLASS_STORE, KV
 
 /* ---- tiers ---- */
 
+enum kvf_tier_hist { KVF_HIST_GET = 0, KVF_HIST_PUT, KVF_HIST_ASK, KVF_TIER_HISTS };
+
 /* A tier as the engine sees it. */
 struct kvf_tier {
 	struct kvf_engine *engine;
@@ -88,6 +92,7 @@ struct kvf_tier {
 	bool backlog;				    /* submit took less than it was offered */
 	struct kvf_log_limit limit;
 	struct kvf_tier_stats stats;
+	struct kvf_hist *hist[KVF_TIER_HISTS]; /* of requests that ended, by enum kvf_tier_hist */
 };
 
 /* Prefix of every request's owner: tells the completion what it is. */
@@ -99,6 +104,7 @@ struct kvf_ask {
 	struct kvf_list link;	/* tier->asks until sent */
 	struct kvf_list of_job; /* job->asks */
 	struct kvf_job *job;	/* NULL: the job left */
+	uint64_t sent_ns;
 	uint32_t chunk;
 };
 
@@ -116,7 +122,7 @@ struct kvf_fill {
 	struct kvf_list waiters; /* kvf_move.wait */
 	struct kvf_sum sum;
 	struct kvf_tier *tier; /* NULL: a store's gather */
-	uint64_t begun_ns;
+	uint64_t begun_ns, sent_ns;
 	uint64_t expect; /* checksum the record carries */
 	uint32_t number;
 	uint32_t entry;
@@ -133,7 +139,7 @@ struct kvf_put {
 	struct kvf_tier_req req;
 	struct kvf_heap_node deadline;
 	struct kvf_spill *spill;
-	uint64_t begun_ns;
+	uint64_t begun_ns, sent_ns;
 	uint8_t tier;
 	bool orphan; /* too late: counted as failed, still in flight */
 };
@@ -364,6 +370,7 @@ struct kvf_event_ring {
 	struct kvf_event *entry;
 	uint32_t cap;
 	uint64_t next, read;
+	uint64_t lost; /* since the last read */
 };
 
 struct kvf_engine {
@@ -395,6 +402,7 @@ struct kvf_engine {
 	uint8_t fingerprint[KVF_KEY_BYTES];
 	char *model;
 	size_t model_bytes;
+	uint32_t world_size, rank;
 	uint64_t payload_bytes;
 
 	/* RAM tier */
@@ -454,6 +462,7 @@ struct kvf_engine {
 
 	struct kvf_event_ring events;
 	struct kvf_stats stats;
+	struct kvf_hist *op_hist[KVF_OP_CLEAR + 1]; /* how long operations took, by enum kvf_op_code */
 	struct kvf_log_limit corrupt_limit, drop_limit;
 	struct kvf_log_limit request_limit; /* of the lines of job_log.c */
 };
@@ -669,6 +678,17 @@ const char *kvf_job_state_name(const struct kvf_job *job);
 void kvf_job_log_begin(struct kvf_engine *e, const struct kvf_job *job);
 void kvf_job_log_end(struct kvf_engine *e, const struct kvf_job *job, const struct kvf_completion *c);
 
+/* ---- metrics.c ---- */
+
+int kvf_metrics_init(struct kvf_engine *e);
+void kvf_metrics_fini(struct kvf_engine *e);
+/* Of a tier that was just added. */
+int kvf_metrics_tier(struct kvf_engine *e, struct kvf_tier *tier);
+void kvf_metrics_job(struct kvf_engine *e, const struct kvf_job *job);
+void kvf_metrics_request(struct kvf_engine *e, struct kvf_tier *tier, struct kvf_tier_req *req);
+/* As kvf_metrics_text(). */
+int kvf_metrics_write(struct kvf_engine *e, char *buf, size_t size);
+
 /* ---- store_rules.c ---- */
 
 void kvf_store_rules_init(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s);
@@ -699,6 +719,7 @@ bool kvf_engine_in_flight(const struct kvf_engine *e);
 int kvf_engine_verify(struct kvf_engine *e);
 void kvf_engine_free(struct kvf_engine *e);
 void kvf_stats_fill(const struct kvf_engine *e, struct kvf_stats *stats);
+uint32_t kvf_health_bits(const struct kvf_engine *e);
 /* Immediate: chunks of the sequence's prefix in RAM, by its memo. */
 uint32_t kvf_seq_resident_chunks(struct kvf_engine *e, struct kvf_seq *seq);
 

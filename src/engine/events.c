@@ -31,6 +31,7 @@ static struct kvf_event *next_event(struct kvf_engine *e)
 	if (ring->next - ring->read == ring->cap) {
 		ring->read++;
 		e->stats.events_lost++;
+		e->events.lost++;
 	}
 	ev = &ring->entry[ring->next % ring->cap];
 	memset(ev, 0, sizeof(*ev));
@@ -78,8 +79,8 @@ int kvf_events_read(struct kvf_engine *e, struct kvf_event *out, unsigned max, u
 	if (!ring->entry)
 		return KVF_ENOTSUP;
 	if (lost) {
-		*lost = e->stats.events_lost;
-		e->stats.events_lost = 0;
+		*lost = e->events.lost;
+		e->events.lost = 0;
 	}
 	while (n < max && ring->read < ring->next)
 		out[n++] = ring->entry[ring->read++ % ring->cap];

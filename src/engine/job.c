@@ -242,6 +242,7 @@ static void post_done(struct kvf_engine *e, struct kvf_job *job)
 	e->stats.failed[job->code] += job->status != KVF_OK;
 	e->stats.canceled += job->status == KVF_ECANCELED;
 	e->stats.timed_out += job->status == KVF_ETIMEDOUT;
+	kvf_metrics_job(e, job);
 	kvf_timeline_async(&e->timeline, KVF_ROW_JOBS, 'e', job->kind->name, e->clock.now_ns, job->id, 0);
 	kvf_job_goto(e, job, KVF_STATE_POSTED);
 }

@@ -145,6 +145,8 @@ static void report_lookup(struct kvf_engine *e, struct kvf_job *job, struct kvf_
 	c->ram_tokens = c->tokens ? ram_tokens(e, job, c->tokens) : 0;
 	e->stats.lookup_tokens += job->seq_tokens;
 	e->stats.hit_tokens += c->tokens;
+	e->stats.computed_tokens += job->computed_tokens;
+	e->stats.lookups_without_hit += !c->tokens;
 	seal(e, job, c);
 }
 

@@ -450,6 +450,7 @@ static void report_retrieve(struct kvf_engine *e, struct kvf_job *job, struct kv
 	if (job->end_token > job->first_token && tokens == job->end_token - job->first_token && !job->stop)
 		job->reason = KVF_REASON_NONE;
 	e->stats.retrieved_tokens += tokens;
+	e->stats.requested_tokens += job->end_token - job->first_token;
 	if (e->has_layout && e->chunk_size)
 		e->stats.retrieved_bytes += kvf_layout_payload_bytes(&e->plan, e->chunk_size) / e->chunk_size * tokens;
 }

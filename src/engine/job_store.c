@@ -377,6 +377,7 @@ static void report(struct kvf_engine *e, struct kvf_job *job, struct kvf_complet
 			job->reason = KVF_REASON_DROPPED;
 	}
 	c->tokens = (uint32_t)kvf_job_span_tokens(e, job, job->prefix);
+	e->stats.dropped_chunks += job->end_chunk - job->first_chunk - job->prefix;
 	if (!c->tokens)
 		c->level = KVF_LEVEL_NONE;
 }

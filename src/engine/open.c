@@ -74,6 +74,8 @@ static int build_identity(struct kvf_engine *e, const struct kvf_open_params *p)
 	bool pages;
 	int rc;
 
+	e->world_size = p->identity.world_size;
+	e->rank = p->identity.rank;
 	e->model_bytes = strlen(model) + 1;
 	e->model = kvf_mem_alloc(&e->mem, e->model_bytes);
 	if (!e->model)
@@ -186,7 +188,7 @@ static int build_operations(struct kvf_engine *e, const struct kvf_open_params *
 	if (rc)
 		return rc;
 	e->summer = kvf_checksum_new(&e->mem);
-	return e->summer ? KVF_OK : KVF_ENOMEM;
+	return e->summer ? kvf_metrics_init(e) : KVF_ENOMEM;
 }
 
 static int build_tiers(struct kvf_engine *e, const struct kvf_open_params *p)
@@ -303,6 +305,7 @@ void kvf_engine_free(struct kvf_engine *e)
 	kvf_tiers_close(e);
 	if (e->summer)
 		kvf_checksum_free(&e->mem, e->summer);
+	kvf_metrics_fini(e);
 	kvf_events_fini(e);
 	if (e->ring.entry)
 		kvf_ring_fini(e);

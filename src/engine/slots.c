@@ -129,6 +129,7 @@ static uint32_t obtain(struct kvf_engine *e, uint32_t tenant)
 		if (victim == KVF_NIL)
 			return KVF_NIL;
 		e->stats.evictions++;
+		e->stats.evictions_forced += kvf_index_entry(&e->index, victim)->kids > 0;
 		kvf_entry_drop(e, victim, KVF_EVENT_EVICTED);
 	}
 	return KVF_NIL;

@@ -36,6 +36,25 @@ static void fill_tier(const struct kvf_tier *tier, struct kvf_tier_stats *out)
 	out->in_flight = tier->in_flight;
 }
 
+uint32_t kvf_health_bits(const struct kvf_engine *e)
+{
+	uint32_t bits = 0;
+
+	if (e->dead)
+		bits |= KVF_HEALTH_DEAD;
+	if (e->device_lost)
+		bits |= KVF_HEALTH_DEVICE_LOST;
+	if (e->pool.lock_error || (e->pool.n_ready < e->pool.target && !e->growing))
+		bits |= KVF_HEALTH_POOL_SHORT;
+	if (e->n_quarantined)
+		bits |= KVF_HEALTH_QUARANTINE;
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		if (e->tier[t].breaker.state != KVF_BREAKER_CLOSED)
+			bits |= KVF_HEALTH_TIER_DOWN;
+	}
+	return bits;
+}
+
 void kvf_stats_fill(const struct kvf_engine *e, struct kvf_stats *out)
 {
 	size_t size = out->size;

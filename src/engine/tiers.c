@@ -96,7 +96,7 @@ int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *sel
 		return rc;
 	tier->open = true;
 	e->n_tiers++;
-	return KVF_OK;
+	return kvf_metrics_tier(e, tier);
 }
 
 void kvf_tiers_close(struct kvf_engine *e)
@@ -181,12 +181,14 @@ static void mark_sent(struct kvf_engine *e, struct kvf_tier *tier, const struct 
 	switch (q->owner) {
 	case KVF_OWNER_ASK:
 		kvf_list_remove(&kvf_container_of(req, struct kvf_ask, req)->link);
+		kvf_container_of(req, struct kvf_ask, req)->sent_ns = e->clock.now_ns;
 		break;
 	case KVF_OWNER_FILL: {
 		struct kvf_fill *fill = kvf_container_of(req, struct kvf_fill, req);
 
 		kvf_list_remove(&fill->link);
 		fill->sent = true;
+		fill->sent_ns = e->clock.now_ns;
 		tier->stats.gets++;
 		break;
 	}
@@ -196,6 +198,7 @@ static void mark_sent(struct kvf_engine *e, struct kvf_tier *tier, const struct 
 
 		kvf_list_remove(&leg->link);
 		leg->state = KVF_SPILL_SENT;
+		put->sent_ns = e->clock.now_ns;
 		kvf_heap_set(&e->timers.puts, &put->deadline, put->req.deadline_ns);
 	}
 	}
@@ -287,6 +290,7 @@ static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
 		e->n_requests--;
 		kvf_timeline_async(&e->timeline, KVF_ROW_TIER + tier->number, 'e', "", e->clock.now_ns,
 				   (uint64_t)(uintptr_t)req, 0);
+		kvf_metrics_request(e, tier, req);
 		kvf_tier_result(e, tier, req->status);
 		switch (req->kind) {
 		case KVF_REQ_GET:
