@@ -26,7 +26,8 @@ static unsigned submit(void *self, struct kvf_tier_req *const *reqs, unsigned n)
 	unsigned taken = 0;
 
 	m->batches++;
-	while (taken < n && m->n_held < MEMTIER_MAX && (!m->room || m->n_held < m->room))
+	while (taken < n && m->n_held < MEMTIER_MAX && (!m->room || m->n_held < m->room) &&
+	       reqs[taken]->kind != m->full_kind)
 		m->held[m->n_held++] = reqs[taken++];
 	if (m->n_held > m->most_held)
 		m->most_held = m->n_held;

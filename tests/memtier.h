@@ -30,6 +30,7 @@ struct memtier {
 	bool hold;	  /* complete nothing until release */
 	int fail;	  /* complete everything with this status */
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */
+	uint32_t full_kind; /* accept none of this kind; 0 = all are welcome */
 	uint32_t room;	  /* accept at most so many at once; 0 = any number */
 	uint32_t gets, puts, exists, removes, clears, cancels, batches, most_held;
 };

@@ -118,8 +118,9 @@ void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status)
 		kvf_breaker_forget(&tier->breaker);
 		return;
 	}
-	/* Absent, full, or another's bytes: the tier itself works. */
-	if (status == KVF_OK || status == KVF_ENOENT || status == KVF_ENOSPC || status == KVF_ECORRUPT) {
+	/* Absent, full, another's bytes, or nothing it could ever keep: the tier itself works. */
+	if (status == KVF_OK || status == KVF_ENOENT || status == KVF_ENOSPC || status == KVF_ECORRUPT ||
+	    status == KVF_ENOTSUP) {
 		if (kvf_breaker_succeed(&tier->breaker)) {
 			kvf_log(&e->log, KVF_LOG_WARNING, tier->ops->name, "tier is back");
 			kvf_event_tier(e, tier, true);
@@ -257,6 +258,7 @@ static bool send_queue(struct kvf_engine *e, struct kvf_tier *tier, const struct
 	return true;
 }
 
+/* A tier that is full for one kind of request may still take another. */
 static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 {
 	const struct queue queues[] = {
@@ -266,13 +268,12 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 		{ &tier->sealed, KVF_OWNER_SPILL },
 	};
 
-	tier->backlog = false;
-	for (size_t i = 0; i < KVF_ARRAY_LEN(queues); i++) {
-		if (!send_queue(e, tier, &queues[i])) {
-			tier->backlog = true;
-			return;
-		}
-	}
+	unsigned full = 0;
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(queues); i++)
+		if (!(full & 1u << queues[i].owner) && !send_queue(e, tier, &queues[i]))
+			full |= 1u << queues[i].owner;
+	tier->backlog = full;
 }
 
 /* ---- completions ---- */

@@ -380,6 +380,32 @@ static void test_operating(void)
 	close_with(&r, &m);
 }
 
+/* Gets that find no room keep no put from being written. */
+static void test_full_for_one_kind(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct rig r;
+	struct kvf_op op;
+	uint64_t id;
+
+	open_with(&r, &m, 32, 0, false);
+	only_below(&r, 1, 4);
+	m.full_kind = KVF_REQ_GET;
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
+	id = rig_submit(&r, &op);
+	for (int i = 0; i < 10; i++)
+		kvf_poll(r.engine, NULL, 0);
+	store(&r, 2, 3);
+	flush(&r);
+	CU_ASSERT_EQUAL(m.puts, 7);
+	CU_ASSERT_EQUAL(m.gets, 0);
+	m.full_kind = 0;
+	c = rig_await(&r, id);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	close_with(&r, &m);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -394,6 +420,7 @@ int main(int argc, char **argv)
 		{ "staging", test_staging },
 		{ "remove_below", test_remove_below },
 		{ "operating", test_operating },
+		{ "full_for_one_kind", test_full_for_one_kind },
 	};
 
 	return kvf_test_main("tiers", tests, KVF_ARRAY_LEN(tests), argc, argv);
