@@ -18,6 +18,7 @@ static const struct command commands[] = {
 	{"replay", kvf_cmd_replay, "run traces or built-in workloads through a real engine"},
 	{"bench", kvf_cmd_bench, "measure the library beside the ceiling of the machine"},
 	{"config", kvf_cmd_config, "what a configuration comes to, and what is wrong with it"},
+	{"doctor", kvf_cmd_doctor, "what this machine allows, what is missing, what helps"},
 	{"hash", kvf_cmd_hash, "the names that LMCache gives the chunks of a token list"},
 	{"help", cmd_help, "this text, or that of a command"},
 	{"version", cmd_version, "version of the library"},

@@ -17,6 +17,7 @@ enum { TOOL_OK = 0, TOOL_WRONG = 1, TOOL_USAGE = 2 };
 int kvf_cmd_replay(int argc, char **argv);
 int kvf_cmd_bench(int argc, char **argv);
 int kvf_cmd_config(int argc, char **argv);
+int kvf_cmd_doctor(int argc, char **argv);
 int kvf_cmd_hash(int argc, char **argv);
 int kvf_cmd_soak(int argc, char **argv);
 
