@@ -28,7 +28,8 @@ enum kvf_tier_caps {
 	KVF_TIER_SYNC_EXISTS = 1u << 1, /* answers KVF_REQ_EXISTS inside submit() */
 	KVF_TIER_DURABLE = 1u << 2,	/* a completed put counts as KVF_LEVEL_DURABLE */
 	KVF_TIER_SHARED = 1u << 3,	/* a completed put counts as KVF_LEVEL_REMOTE */
-	KVF_TIER_CLEARS = 1u << 4	/* knows KVF_REQ_CLEAR */
+	KVF_TIER_CLEARS = 1u << 4,	/* knows KVF_REQ_CLEAR */
+	KVF_TIER_WIRE = 1u << 5		/* names chunks as LMCache does: wants wire_name() and its kin */
 };
 
 enum kvf_req_kind { KVF_REQ_EXISTS = 1, KVF_REQ_GET = 2, KVF_REQ_PUT = 3, KVF_REQ_REMOVE = 4, KVF_REQ_CLEAR = 5 /* everything; no key */ };
@@ -39,12 +40,18 @@ struct kvf_tier_req {
 	uint32_t priority; /* enum kvf_priority */
 	uint8_t key[KVF_KEY_BYTES];
 	uint8_t parent[KVF_KEY_BYTES];
-	uint8_t wire[KVF_KEY_BYTES]; /* LMCache's hash of the chunk, wire_len bytes; 0: none */
+	/* LMCache's hash of the chunk, wire_len bytes; 0: LMCache has none for it, or no tier asked for it. The suffix is
+	 * what stands behind it in the name, tags or salt; it stays valid until complete(). For wire_name(). */
+	uint8_t wire[KVF_KEY_BYTES];
 	uint32_t wire_len;
+	uint32_t wire_suffix_n;
+	const char *wire_suffix;
 	uint32_t n_tokens;	 /* of the chunk; 0 in a get that does not know */
 	uint8_t *slot;		 /* get, put: header page, then payload; page-locked, 4 KiB aligned */
 	uint32_t payload_bytes;	 /* put: to write. get: room on entry, bytes found on completion */
 	uint32_t has_checksum;	 /* get: the tier returned one. put: always 1 */
+	uint32_t checked;	 /* get: the tier has compared key and checksum itself */
+	uint32_t reserved0;
 	uint64_t checksum;	 /* XXH3-64 of the payload */
 	uint64_t deadline_ns;	 /* on the engine's clock; completing later is allowed, but of no use */
 	int32_t status;
@@ -78,6 +85,17 @@ struct kvf_tier_host {
 	void (*release)(struct kvf_tier_host *host, void *p, size_t n);
 	void (*log)(struct kvf_tier_host *host, enum kvf_log_level level, const char *msg);
 	struct kvf_report *report; /* during open only */
+	/*
+	 * For tiers with KVF_TIER_WIRE, not before open() returned. wire_name: what LMCache calls the chunk of a request, its
+	 * length without the NUL, or KVF_ERANGE. A chunk that LMCache has no name for (content ids, an adapter, keys of the
+	 * host) is named after its key. wire_meta: LMCache's RemoteMetadata of a chunk of n_tokens, its length, or KVF_ERANGE.
+	 * wire_payload: how many bytes a chunk of n_tokens has; KVF_ENOENT when `meta` (n bytes; NULL: none to look at)
+	 * describes anything else.
+	 */
+	int (*wire_name)(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
+	int (*wire_meta)(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *buf, size_t cap);
+	int (*wire_payload)(struct kvf_tier_host *host, uint32_t n_tokens, const uint8_t *meta, size_t n,
+			    uint32_t *payload_bytes);
 };
 
 struct kvf_tier_open {

@@ -23,8 +23,11 @@ enum {
 	AT_DEPTH = 156,
 	AT_GENERATION = 160,
 	AT_CHECKSUM = 168,
-	AT_RESERVED = 176,
-	AT_HEADER_CHECKSUM = 248 /* XXH3-64 of all before it */
+	AT_SUFFIX_N = 176,
+	AT_RESERVED = 180,
+	AT_SUFFIX_CHECKSUM = 240, /* XXH3-64 of the suffix; 0 without one */
+	AT_HEADER_CHECKSUM = 248, /* XXH3-64 of all before it */
+	AT_SUFFIX = KVF_RECORD_BYTES
 };
 
 _Static_assert(AT_PARENT == AT_KEY + KVF_KEY_BYTES && AT_WIRE_LEN == AT_FINGERPRINT + KVF_KEY_BYTES, "fields touch");
@@ -36,9 +39,13 @@ void kvf_record_seal(void *page, const struct kvf_record *rec)
 {
 	struct kvf_record r = *rec; /* the plain form may lie in the page itself */
 	uint32_t wire_len = r.wire_len <= KVF_KEY_BYTES ? r.wire_len : KVF_KEY_BYTES;
+	uint32_t suffix_n = r.suffix_n <= KVF_RECORD_SUFFIX_MAX ? r.suffix_n : 0;
 	uint8_t *p = page;
 
-	memset(p, 0, KVF_SLOT_HEADER_BYTES);
+	if (suffix_n)
+		memmove(p + AT_SUFFIX, r.suffix, suffix_n);
+	memset(p, 0, AT_SUFFIX);
+	memset(p + AT_SUFFIX + suffix_n, 0, KVF_SLOT_HEADER_BYTES - AT_SUFFIX - suffix_n);
 	memcpy(p + AT_MAGIC, magic, sizeof(magic));
 	kvf_store_le32(p + AT_VERSION, KVF_RECORD_VERSION);
 	kvf_store_le32(p + AT_BYTES, KVF_RECORD_BYTES);
@@ -52,6 +59,9 @@ void kvf_record_seal(void *page, const struct kvf_record *rec)
 	kvf_store_le32(p + AT_DEPTH, r.depth);
 	kvf_store_le64(p + AT_GENERATION, r.generation);
 	kvf_store_le64(p + AT_CHECKSUM, r.checksum);
+	kvf_store_le32(p + AT_SUFFIX_N, suffix_n);
+	if (suffix_n)
+		kvf_store_le64(p + AT_SUFFIX_CHECKSUM, kvf_checksum(p + AT_SUFFIX, suffix_n));
 	kvf_store_le64(p + AT_HEADER_CHECKSUM, kvf_checksum(p, AT_HEADER_CHECKSUM));
 }
 
@@ -69,7 +79,8 @@ static bool plausible(const uint8_t *p, const struct kvf_record *r, uint32_t pay
 	return kvf_load_le32(p + AT_BYTES) == KVF_RECORD_BYTES && r->wire_len <= KVF_KEY_BYTES && r->n_tokens > 0 &&
 	       r->payload_bytes > 0 && r->payload_bytes <= payload_room &&
 	       all_zero(p + AT_WIRE + r->wire_len, KVF_KEY_BYTES - r->wire_len) &&
-	       all_zero(p + AT_RESERVED, AT_HEADER_CHECKSUM - AT_RESERVED);
+	       all_zero(p + AT_RESERVED, AT_SUFFIX_CHECKSUM - AT_RESERVED) && r->suffix_n <= KVF_RECORD_SUFFIX_MAX &&
+	       kvf_load_le64(p + AT_SUFFIX_CHECKSUM) == (r->suffix_n ? kvf_checksum(p + AT_SUFFIX, r->suffix_n) : 0);
 }
 
 int kvf_record_check(const void *page, uint32_t payload_room, struct kvf_record *rec)
@@ -94,6 +105,8 @@ int kvf_record_check(const void *page, uint32_t payload_room, struct kvf_record 
 	r.depth = kvf_load_le32(p + AT_DEPTH);
 	r.generation = kvf_load_le64(p + AT_GENERATION);
 	r.checksum = kvf_load_le64(p + AT_CHECKSUM);
+	r.suffix_n = kvf_load_le32(p + AT_SUFFIX_N);
+	r.suffix = r.suffix_n ? (const char *)p + AT_SUFFIX : NULL;
 	if (!plausible(p, &r, payload_room))
 		return KVF_ECORRUPT;
 	*rec = r;

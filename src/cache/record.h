@@ -2,7 +2,8 @@
 /*
  * The header page of a slot: what a chunk carries with it wherever it goes. In RAM it is a plain struct;
  * kvf_record_seal() makes it the little-endian form of docs/disk-format.md just before the slot leaves RAM,
- * kvf_record_check() judges one that came back. The first KVF_RECORD_BYTES of the page are used, the rest is zero.
+ * kvf_record_check() judges one that came back. The first KVF_RECORD_BYTES of the page are used; the suffix of the wire name
+ * follows them, the rest is zero.
  */
 #ifndef KVF_CACHE_RECORD_H
 #define KVF_CACHE_RECORD_H
@@ -11,6 +12,7 @@
 
 #define KVF_RECORD_BYTES 256
 #define KVF_RECORD_VERSION 1
+#define KVF_RECORD_SUFFIX_MAX 512
 
 struct kvf_record {
 	uint8_t key[KVF_KEY_BYTES];
@@ -23,6 +25,8 @@ struct kvf_record {
 	uint32_t depth;	     /* chunk number in its sequence */
 	uint64_t generation; /* of the slot on disk: the tier's */
 	uint64_t checksum;   /* XXH3-64 of the payload */
+	uint32_t suffix_n;   /* what stands behind the hash in the wire name; at most KVF_RECORD_SUFFIX_MAX */
+	const char *suffix;  /* anywhere; of a record that was read: in its page */
 };
 
 /* Writes the on-disk form into the 4 KiB page at `page`, header checksum last. `rec` may lie in that page. */

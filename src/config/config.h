@@ -59,6 +59,9 @@ struct kvf_settings {
 	/* remote */
 	const char *remote_url;
 	const char *remote_serde;
+	uint32_t remote_names; /* kvf_remote_names: 0 auto, 1 ip, 2 mp */
+	uint32_t remote_connections; /* kvf_remote_connections: for values */
+	uint32_t remote_ttl_s; /* kvf_remote_ttl; 0: none */
 	uint32_t remote_verify; /* kvf_remote_verify: 0 auto, 1 require, 2 off */
 	bool save_chunk_meta; /* LMCache's metadata beside the bytes; false: raw bytes, whole chunks
 				 only */

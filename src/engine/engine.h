@@ -63,6 +63,15 @@ struct kvf_settings;
 /* Who waits for slots, most urgent first. */
 enum kvf_class { KVF_CLASS_RETRIEVE = 0, KVF_CLASS_PREFETCH, KVF_CLASS_STORE, KVF_CLASSES };
 
+/* LMCache's names, for tiers with KVF_TIER_WIRE: head, hash, tail, suffix. */
+struct kvf_wire_names {
+	bool on;
+	struct kvf_seq_wiring seqs;
+	size_t head_n, tail_n;
+	char head[768];
+	char tail[32];
+};
+
 /* ---- tiers ---- */
 
 enum kvf_tier_hist { KVF_HIST_GET = 0, KVF_HIST_PUT, KVF_HIST_ASK, KVF_TIER_HISTS };
@@ -105,6 +114,7 @@ struct kvf_ask {
 	struct kvf_list of_job; /* job->asks */
 	struct kvf_job *job;	/* NULL: the job left */
 	uint64_t sent_ns;
+	struct kvf_wire_suffix *suffix; /* of the request; NULL: none */
 	uint32_t chunk;
 };
 
@@ -124,6 +134,7 @@ struct kvf_fill {
 	struct kvf_tier *tier; /* NULL: a store's gather */
 	uint64_t begun_ns, sent_ns;
 	uint64_t expect; /* checksum the record carries */
+	struct kvf_wire_suffix *suffix; /* of the request; NULL: none */
 	uint32_t number;
 	uint32_t entry;
 	uint32_t depth;
@@ -267,6 +278,11 @@ struct kvf_job {
 	uint32_t tenant;
 	uint8_t root[KVF_KEY_BYTES];
 	uint8_t tail_key[KVF_KEY_BYTES];
+	struct kvf_keyvec *wire; /* LMCache's hashes; NULL: none */
+	struct kvf_wire_suffix *suffix;
+	uint32_t wire_end; /* chunks from here on have none */
+	bool has_tail_wire;
+	uint8_t tail_wire[KVF_KEY_BYTES];
 	uint64_t seq_tokens;
 	uint64_t first_token, end_token, computed_tokens;
 	char request_id[KVF_SEQ_MAX_REQUEST_ID + 1]; /* for log lines */
@@ -436,6 +452,8 @@ struct kvf_engine {
 	bool device_lost;
 
 	/* tiers */
+	struct kvf_wire_names wire;
+	struct kvf_resp_tier *remote; /* NULL: none */
 	struct kvf_tier tier[KVF_MAX_TIERS];
 	uint32_t n_tiers;
 	uint32_t tier_mask; /* tier numbers that take stores */
@@ -590,6 +608,27 @@ bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier);
 void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status);
 void kvf_req_fill_common(struct kvf_engine *e, struct kvf_tier_req *req, const struct kvf_job *job, uint32_t chunk);
 void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask);
+
+/* ---- remote.c ---- */
+
+/* Opens the tier that remote_url names. */
+int kvf_remote_open(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_config *config);
+
+/* ---- wire.c ---- */
+
+struct kvf_settings;
+
+/* A tier asks for LMCache's names: settles how they are made. KVF_OK, KVF_EINVAL, KVF_ENOTSUP. */
+int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s);
+void kvf_wire_snapshot(struct kvf_job *job, const struct kvf_seq *seq);
+/* Packed hash of a chunk; NULL: LMCache has no name for it. */
+const uint8_t *kvf_job_wire(const struct kvf_job *job, uint32_t chunk);
+/* Hash and suffix; the suffix is the job's. */
+void kvf_wire_fill(struct kvf_engine *e, struct kvf_tier_req *req, const struct kvf_job *job, uint32_t chunk);
+int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
+int kvf_wire_host_meta(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *buf, size_t cap);
+int kvf_wire_host_payload(struct kvf_tier_host *host, uint32_t n_tokens, const uint8_t *meta, size_t n,
+			  uint32_t *payload_bytes);
 
 /* ---- device.c ---- */
 

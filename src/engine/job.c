@@ -84,6 +84,7 @@ static void snapshot_seq(struct kvf_job *job, const struct kvf_seq *seq)
 	job->seq_tokens = seq->n_tokens;
 	memcpy(job->request_id, seq->request_id, sizeof(job->request_id));
 	memcpy(job->root, seq->root, sizeof(job->root));
+	kvf_wire_snapshot(job, seq);
 }
 
 struct kvf_job *kvf_job_new(struct kvf_engine *e, const struct kvf_op *op)
@@ -133,6 +134,8 @@ static void release_memory(struct kvf_engine *e, struct kvf_job *job)
 		kvf_device_release(e, &job->fence);
 	if (job->keys)
 		kvf_keyvec_unref(&e->mem, job->keys);
+	kvf_keyvec_unref(&e->mem, job->wire);
+	kvf_wire_suffix_unref(&e->mem, job->suffix);
 	if (job->groups)
 		kvf_mem_free(&e->mem, job->groups, job->groups_bytes);
 	if (job->where)

@@ -19,7 +19,22 @@ static void free_fill(struct kvf_engine *e, struct kvf_fill *fill)
 {
 	kvf_list_remove(&fill->link);
 	kvf_list_remove(&fill->sum.link);
+	kvf_wire_suffix_unref(&e->mem, fill->suffix);
 	kvf_slab_free(&e->fills, fill->number);
+}
+
+static void note_wire(struct kvf_engine *e, struct kvf_record *rec, const struct kvf_job *job, uint32_t chunk)
+{
+	const uint8_t *wire = kvf_job_wire(job, chunk);
+
+	if (!wire)
+		return;
+	memcpy(rec->wire, wire, e->wire.seqs.bytes);
+	rec->wire_len = e->wire.seqs.bytes;
+	if (job->suffix) {
+		rec->suffix = job->suffix->text;
+		rec->suffix_n = job->suffix->n;
+	}
 }
 
 /* The header page: all there is to know about the chunk but its checksum. */
@@ -33,6 +48,7 @@ static void write_header(struct kvf_engine *e, const struct kvf_job *job, uint32
 	rec.n_tokens = kvf_job_chunk_tokens(e, job, chunk);
 	rec.payload_bytes = e->has_layout ? (uint32_t)kvf_layout_payload_bytes(&e->plan, rec.n_tokens) :
 					    (uint32_t)e->payload_bytes;
+	note_wire(e, &rec, job, chunk);
 	kvf_record_seal(kvf_pool_addr(&e->pool, slot), &rec);
 }
 
@@ -84,6 +100,8 @@ uint32_t kvf_load_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chun
 	fill->req.kind = KVF_REQ_GET;
 	fill->req.slot = kvf_pool_addr(&e->pool, slot);
 	fill->req.payload_bytes = e->pool.slot_bytes - KVF_SLOT_HEADER_BYTES;
+	fill->suffix = job->suffix;
+	kvf_wire_suffix_ref(fill->suffix);
 	kvf_list_push_back(&tier->gets[fill->klass], &fill->link);
 	return entry;
 }
@@ -224,6 +242,18 @@ static void corrupt(struct kvf_engine *e, struct kvf_fill *fill, const char *wha
 	kvf_fill_fail(e, fill, KVF_REASON_CORRUPT, KVF_ECORRUPT);
 }
 
+/* It was stored where nobody asked for LMCache's name, or by another algorithm. */
+static void name_record(struct kvf_fill *fill, struct kvf_record *rec)
+{
+	if (!fill->req.wire_len)
+		return;
+	memcpy(rec->wire, fill->req.wire, sizeof(rec->wire));
+	rec->wire_len = fill->req.wire_len;
+	rec->suffix = fill->req.wire_suffix;
+	rec->suffix_n = fill->req.wire_suffix_n;
+	kvf_record_seal(fill->req.slot, rec);
+}
+
 /* Takes over what the record says of its payload. NULL: fine; else what is wrong. */
 static const char *judge_record(struct kvf_engine *e, struct kvf_fill *fill)
 {
@@ -243,6 +273,8 @@ static const char *judge_record(struct kvf_engine *e, struct kvf_fill *fill)
 		return "another payload size";
 	fill->req.payload_bytes = rec.payload_bytes;
 	fill->expect = rec.checksum;
+	if (rec.wire_len != fill->req.wire_len)
+		name_record(fill, &rec);
 	return NULL;
 }
 

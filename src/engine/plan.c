@@ -53,6 +53,8 @@ static bool ask(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier
 	if (!ask)
 		return false;
 	kvf_req_fill_common(e, &ask->req, job, chunk);
+	ask->suffix = job->suffix;
+	kvf_wire_suffix_ref(ask->suffix);
 	ask->req.kind = job->code == KVF_OP_REMOVE ? KVF_REQ_REMOVE : KVF_REQ_EXISTS;
 	ask->job = job;
 	ask->chunk = chunk;

@@ -179,6 +179,8 @@ static void build_put(struct kvf_engine *e, struct kvf_spill *spill, struct kvf_
 	memcpy(req->parent, rec->parent, sizeof(req->parent));
 	memcpy(req->wire, rec->wire, sizeof(req->wire));
 	req->wire_len = rec->wire_len;
+	req->wire_suffix = rec->suffix;
+	req->wire_suffix_n = rec->suffix_n;
 	req->n_tokens = rec->n_tokens;
 	req->slot = kvf_pool_addr(&e->pool, kvf_index_entry(&e->index, spill->entry)->slot);
 	req->payload_bytes = rec->payload_bytes;

@@ -86,8 +86,17 @@ int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *sel
 	tier->self = self;
 	tier->bit = bit;
 	tier->number = (uint8_t)e->n_tiers;
-	tier->host = (struct kvf_tier_host){ sizeof(tier->host), host_complete, host_now,     host_watch,
-					     host_alloc,	   host_release,  host_log, params->report };
+	tier->host = (struct kvf_tier_host){ .size = sizeof(tier->host),
+					     .complete = host_complete,
+					     .now_ns = host_now,
+					     .watch = host_watch,
+					     .alloc = host_alloc,
+					     .release = host_release,
+					     .log = host_log,
+					     .report = params->report,
+					     .wire_name = kvf_wire_host_name,
+					     .wire_meta = kvf_wire_host_meta,
+					     .wire_payload = kvf_wire_host_payload };
 	init_lists(tier);
 	kvf_breaker_init(&tier->breaker, (uint64_t)(uintptr_t)tier ^ e->clock.now_ns);
 	rc = ops->open(self, &tier->host, &open, &tier->caps);
@@ -141,6 +150,7 @@ void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status)
 void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask)
 {
 	kvf_list_remove(&ask->link);
+	kvf_wire_suffix_unref(&e->mem, ask->suffix);
 	kvf_mem_free(&e->mem, ask, sizeof(*ask));
 }
 
@@ -152,6 +162,7 @@ void kvf_req_fill_common(struct kvf_engine *e, struct kvf_tier_req *req, const s
 	req->n_tokens = kvf_job_chunk_tokens(e, job, chunk);
 	req->deadline_ns = job->deadline_ns;
 	req->depth = chunk;
+	kvf_wire_fill(e, req, job, chunk);
 }
 
 /* ---- sending ---- */
@@ -267,7 +278,6 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 		{ &tier->gets[KVF_CLASS_PREFETCH], KVF_OWNER_FILL },
 		{ &tier->sealed, KVF_OWNER_SPILL },
 	};
-
 	unsigned full = 0;
 
 	for (size_t i = 0; i < KVF_ARRAY_LEN(queues); i++)

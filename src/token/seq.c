@@ -37,7 +37,8 @@ static int take_room(struct kvf_seq *seq, struct room *room)
 		}
 	}
 	if (room->fills &&
-		kvf_keyvec_extend(mem, &seq->keys, seq->n_chunks, room->fills) != KVF_OK) {
+		(kvf_keyvec_extend(mem, &seq->keys, seq->n_chunks, room->fills) != KVF_OK ||
+			kvf_seq_wire_extend(seq, room->fills) != KVF_OK)) {
 		kvf_mem_free(mem, room->tail, bytes);
 		kvf_mem_free(mem, room->last, bytes);
 		return kvf_seq_no_memory(
@@ -60,6 +61,7 @@ static void fill_chunk(struct kvf_seq *seq, const uint32_t *tokens, size_t *curs
 		to++;
 	kvf_key_chunk(seq->keys->key[seq->n_chunks], parent_of(seq, seq->n_chunks), tokens, size,
 		size, first, to > from ? seq->extras + from : NULL, to - from);
+	kvf_seq_wire_fill(seq, tokens, to > from);
 	seq->n_chunks++;
 	*cursor = from;
 }
@@ -157,6 +159,7 @@ int kvf_seq_add_keys(struct kvf_seq *seq, const uint8_t (*keys)[KVF_KEY_BYTES], 
 	seq->n_chunks += (uint32_t)n;
 	seq->n_tokens += (uint64_t)n * size;
 	seq->keys_only = true;
+	kvf_seq_wire_off(seq);
 	return KVF_OK;
 }
 
@@ -196,6 +199,7 @@ int kvf_seq_cut(struct kvf_seq *seq, size_t n_tokens)
 	seq->n_tokens = n_tokens;
 	seq->resident = (uint32_t)kvf_min_u64(seq->resident, seq->n_chunks);
 	seq->tail_n = 0;
+	kvf_seq_wire_cut(seq);
 	kvf_seq_extras_clip(seq, n_tokens);
 	kvf_seq_extras_prune(seq);
 	return KVF_OK;

@@ -12,6 +12,7 @@
 
 #include "base/list.h"
 #include "token/keys.h"
+#include "token/seq_wire.h"
 
 /* What sequences of one engine share. */
 struct kvf_seq_env {
@@ -23,6 +24,7 @@ struct kvf_seq_env {
 	char *detail; /* text of the last refusal; detail_size bytes */
 	size_t detail_size;
 	void *engine;
+	const struct kvf_seq_wiring *wiring; /* NULL: no tier asks for wire names */
 };
 
 struct kvf_seq {
@@ -46,6 +48,9 @@ struct kvf_seq {
 	char request_id[64];
 	char salt[132];
 	char *tags; /* LMCache form "@name%value..." for wire names, NUL-terminated; NULL: none */
+	struct kvf_keyvec *wire; /* LMCache's hashes of the full chunks, packed; NULL: none */
+	uint32_t wire_end; /* chunks from here on have none */
+	struct kvf_wire_suffix *suffix; /* NULL: none */
 	/* The engine's memo for kvf_seq_resident and lookup: the first `resident` chunks were in
 	 * RAM at index epoch `epoch`. */
 	uint64_t epoch;

@@ -74,6 +74,7 @@ static void release(struct kvf_seq *seq)
 	struct kvf_mem *mem = seq->env->mem;
 
 	kvf_keyvec_unref(mem, seq->keys);
+	kvf_seq_wire_close(seq);
 	kvf_mem_free(mem, seq->tail, kvf_seq_chunk_bytes(seq));
 	kvf_mem_free(mem, seq->last, kvf_seq_chunk_bytes(seq));
 	kvf_mem_free(mem, seq->extras, seq->cap_extras * sizeof(*seq->extras));
@@ -106,6 +107,8 @@ int kvf_seq_new(struct kvf_seq_env *env, const struct kvf_seq_params *params, st
 		copy_params(seq, params);
 		status = copy_tags(seq, params);
 	}
+	if (status == KVF_OK)
+		status = kvf_seq_wire_open(seq, params);
 	if (status != KVF_OK) {
 		release(seq);
 		return status;
@@ -144,6 +147,7 @@ int kvf_seq_dup(const struct kvf_seq *seq, struct kvf_seq **out)
 	*copy = *seq;
 	copy->link = (struct kvf_list){NULL, NULL};
 	kvf_keyvec_ref(copy->keys);
+	kvf_seq_wire_share(copy);
 	copy->cap_extras = seq->n_extras;
 	copy->tail = copy_of(
 		mem, seq->tail, chunk, kvf_seq_open_tokens(seq) * sizeof(uint32_t), &failed);
