@@ -67,6 +67,17 @@ static void build_layout(struct rig *r)
 	r->blocks = (struct kvf_blocks){ 1, &r->list };
 }
 
+static int set_more(struct kvf_config *config, const char *const *settings, struct kvf_report *report)
+{
+	for (; settings && *settings; settings += 2) {
+		int rc = kvf_config_set(config, settings[0], settings[1], report);
+
+		if (rc)
+			return rc;
+	}
+	return KVF_OK;
+}
+
 static struct kvf_config *configure(struct rig *r, const struct rig_options *o)
 {
 	struct kvf_config *config = NULL;
@@ -79,7 +90,8 @@ static struct kvf_config *configure(struct rig *r, const struct rig_options *o)
 	    kvf_config_set(config, "kvf_pool_slots", text, &r->report) ||
 	    kvf_config_set(config, "save_unfull_chunk", o->unfull ? "true" : "false", &r->report) ||
 	    kvf_config_set(config, "local_cpu", o->staging ? "false" : "true", &r->report) ||
-	    (o->extra_key && kvf_config_set(config, o->extra_key, o->extra_value, &r->report))) {
+	    (o->extra_key && kvf_config_set(config, o->extra_key, o->extra_value, &r->report)) ||
+	    set_more(config, o->settings, &r->report)) {
 		kvf_config_destroy(config);
 		return NULL;
 	}
@@ -103,6 +115,7 @@ int rig_try_open(struct rig *r, const struct rig_options *o)
 	p.allocator = o->allocator;
 	p.clock = o->clock;
 	p.flags = o->flags;
+	p.log = o->log;
 	p.report = &r->report;
 	rc = p.config ? kvf_engine_open(&r->engine, &p) : KVF_ENOMEM;
 	kvf_config_destroy((struct kvf_config *)(uintptr_t)p.config);
@@ -141,12 +154,17 @@ void rig_close(struct rig *r)
 	free(r->kv);
 }
 
+void rig_token_values(uint64_t number, uint32_t *tokens, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		tokens[i] = (uint32_t)mix(number * 7919u + i);
+}
+
 void rig_tokens(struct rig *r, uint64_t number, uint32_t n)
 {
 	uint32_t *tokens = malloc((n + 1) * sizeof(*tokens));
 
-	for (uint32_t i = 0; i < n; i++)
-		tokens[i] = (uint32_t)mix(number * 7919u + i);
+	rig_token_values(number, tokens, n);
 	kvf_seq_close(r->seq);
 	r->seq = NULL;
 	CU_ASSERT_EQUAL_FATAL(kvf_seq_open(r->engine, NULL, &r->seq), KVF_OK);

@@ -26,6 +26,8 @@ struct rig_options {
 	const struct kvf_allocator *allocator;
 	const struct kvf_clock *clock;
 	const char *extra_key, *extra_value;
+	const char *const *settings; /* more of them: key, value, ..., NULL */
+	const struct kvf_log_sink *log;
 	uint32_t flags;
 };
 
@@ -51,6 +53,7 @@ void rig_open(struct rig *r, const struct rig_options *options);
 void rig_close(struct rig *r);
 /* A new sequence of n tokens; the same number gives the same tokens. */
 void rig_tokens(struct rig *r, uint64_t number, uint32_t n);
+void rig_token_values(uint64_t number, uint32_t *tokens, uint32_t n);
 /* Fills the blocks of tokens [0, n) with the sequence's content. */
 void rig_compute(struct rig *r, uint32_t n);
 void rig_wipe(struct rig *r);

@@ -43,6 +43,8 @@ struct kvf_tier_stats {
 	uint64_t gets, get_bytes, get_misses, puts, put_bytes, removes, errors, timeouts, corrupt, orphaned, breaker_opens;
 	uint64_t in_flight;
 	uint64_t queued_spills, dropped_spills;
+	uint64_t stale;	     /* gets that found another chunk's bytes under the name, or damaged ones: removed there */
+	uint64_t unverified; /* gets that came with nothing to check them against */
 };
 
 struct kvf_stats {

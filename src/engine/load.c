@@ -293,7 +293,8 @@ static void judge(struct kvf_engine *e, struct kvf_fill *fill)
 		corrupt(e, fill, wrong);
 		return;
 	}
-	if (!(fill->tier->caps & KVF_TIER_RECORDS) && !fill->req.has_checksum) {
+	if (!(fill->tier->caps & KVF_TIER_RECORDS) && (!fill->req.has_checksum || fill->req.checked)) {
+		fill->tier->stats.unverified += !fill->req.has_checksum;
 		kvf_fill_publish(e, fill);
 		return;
 	}
@@ -322,6 +323,7 @@ void kvf_load_done(struct kvf_engine *e, struct kvf_fill *fill)
 		tier->stats.get_misses++;
 		kvf_fill_fail(e, fill, KVF_REASON_MISS, status);
 	} else if (status) {
+		tier->stats.stale += status == KVF_ECORRUPT;
 		kvf_fill_fail(e, fill, status == KVF_ECORRUPT ? KVF_REASON_CORRUPT : KVF_REASON_TIER, status);
 	} else {
 		tier->stats.get_bytes += fill->req.payload_bytes;

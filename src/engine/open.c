@@ -8,6 +8,7 @@
 
 #include "base/report.h"
 #include "config/config.h"
+#include "tier/resp/resp.h"
 
 #define EVENT_RING 8192u
 #define MIN_SLOTS 8u
@@ -44,10 +45,6 @@ static int check_tiers_known(const struct kvf_settings *s, struct kvf_report *re
 {
 	if (s->local_disk[0]) {
 		kvf_report_add(report, KVF_ERROR, "local_disk: \"%s\": this build has no disk tier", s->local_disk);
-		return KVF_ENOTSUP;
-	}
-	if (s->remote_url[0]) {
-		kvf_report_add(report, KVF_ERROR, "remote_url: this build has no remote tier");
 		return KVF_ENOTSUP;
 	}
 	return KVF_OK;
@@ -191,11 +188,21 @@ static int build_operations(struct kvf_engine *e, const struct kvf_open_params *
 	return e->summer ? kvf_metrics_init(e) : KVF_ENOMEM;
 }
 
-static int build_tiers(struct kvf_engine *e, const struct kvf_open_params *p)
+static int build_tiers(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_config *config)
 {
-	for (uint32_t t = 0; t < p->n_tiers; t++) {
-		int rc = kvf_tier_add(e, p->tiers[t].ops, p->tiers[t].self, KVF_TIER_CUSTOM, p);
+	int rc = kvf_remote_open(e, p, config);
 
+	if (!rc && p->n_tiers > KVF_MAX_TIERS - e->n_tiers) {
+		kvf_report_add(p->report, KVF_ERROR, "n_tiers: %u beside those of the configuration, at most %d in all",
+			       p->n_tiers, KVF_MAX_TIERS);
+		rc = KVF_EINVAL;
+	}
+	if (rc)
+		return rc;
+	for (uint32_t t = 0; t < p->n_tiers; t++) {
+		rc = kvf_tier_add(e, p->tiers[t].ops, p->tiers[t].self, KVF_TIER_CUSTOM, p);
+		if (!rc && e->tier[e->n_tiers - 1].caps & KVF_TIER_WIRE)
+			rc = kvf_wire_begin(e, p, kvf_config_settings(config));
 		if (rc) {
 			kvf_report_add(p->report, KVF_ERROR, "tier %s: %s", p->tiers[t].ops->name, kvf_strerror(rc));
 			return rc;
@@ -279,7 +286,7 @@ static int build(struct kvf_engine *e, const struct kvf_open_params *p, const st
 	if (rc)
 		return rc;
 	init_seqs(e);
-	rc = build_tiers(e, p);
+	rc = build_tiers(e, p, config);
 	if (!rc)
 		kvf_slots_caps(e);
 	return rc;
@@ -303,6 +310,7 @@ void kvf_engine_free(struct kvf_engine *e)
 
 	free_seqs(e);
 	kvf_tiers_close(e);
+	kvf_resp_free(e->remote);
 	if (e->summer)
 		kvf_checksum_free(&e->mem, e->summer);
 	kvf_metrics_fini(e);

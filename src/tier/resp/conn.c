@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a connection. See conn.h. */
+#include "tier/resp/conn.h"
+
+#include <string.h>
+
+#include "base/compiler.h"
+#include "tier/resp/tier.h"
+
+static void ready(struct kvf_watch *watch, unsigned events)
+{
+	struct kvf_resp_conn *c = watch->arg;
+
+	c->event = c->tier->event = true;
+	/* TLS may need to read in order to write, and the other way round. */
+	if (events & KVF_WATCH_READ || c->io.tls)
+		c->readable = true;
+	if (events & KVF_WATCH_WRITE || c->io.tls)
+		c->send_blocked = false;
+}
+
+int kvf_resp_conn_init(struct kvf_resp_conn *c, struct kvf_resp_tier *tier, uint8_t number, uint32_t cmds, size_t text)
+{
+	memset(c, 0, sizeof(*c));
+	c->tier = tier;
+	c->number = number;
+	c->watch.ready = ready;
+	c->watch.arg = c;
+	kvf_resp_io_init(&c->io);
+	c->text = kvf_mem_alloc(tier->mem, text);
+	c->text_cap = text;
+	c->scratch = kvf_mem_alloc(tier->mem, KVF_RESP_SCRATCH);
+	c->cmd = kvf_mem_zalloc(tier->mem, cmds * sizeof(*c->cmd));
+	c->cmd_cap = cmds;
+	c->sum = kvf_checksum_new(tier->mem);
+	return c->text && c->scratch && c->cmd && c->sum ? KVF_OK : KVF_ENOMEM;
+}
+
+void kvf_resp_conn_fini(struct kvf_resp_conn *c)
+{
+	struct kvf_mem *mem;
+
+	if (!c->tier)
+		return;
+	mem = c->tier->mem;
+	if (c->io.fd >= 0)
+		(void)c->tier->host->watch(c->tier->host, &c->watch, c->io.fd, 0);
+	kvf_resp_io_close(&c->io);
+	kvf_mem_free(mem, c->text, c->text_cap);
+	kvf_mem_free(mem, c->scratch, KVF_RESP_SCRATCH);
+	kvf_mem_free(mem, c->cmd, c->cmd_cap * sizeof(*c->cmd));
+	if (c->sum)
+		kvf_checksum_free(mem, c->sum);
+	c->tier = NULL;
+}
+
+/* ---- opening ---- */
+
+static unsigned wanted(const struct kvf_resp_conn *c)
+{
+	if (c->state <= KVF_RESP_SECURING)
+		return c->io.want;
+	return KVF_WATCH_READ | (c->send_blocked ? c->io.want : 0u);
+}
+
+static bool set_watch(struct kvf_resp_conn *c)
+{
+	struct kvf_tier_host *host = c->tier->host;
+	unsigned events = wanted(c);
+
+	if (c->watch.events == events && c->watch.fd == c->io.fd)
+		return true;
+	if (!host->watch(host, &c->watch, c->io.fd, events))
+		return true;
+	kvf_resp_conn_break(c, KVF_EIO, "the descriptor cannot be watched");
+	return false;
+}
+
+static void greet(struct kvf_resp_conn *c)
+{
+	c->state = KVF_RESP_GREETING;
+	c->readable = true;
+	c->send_blocked = false;
+	kvf_resp_hello_begin(c);
+}
+
+static void secure(struct kvf_resp_conn *c)
+{
+	char why[160];
+	int rc = kvf_resp_tls_handshake(&c->io, why, sizeof(why));
+
+	if (rc == KVF_OK)
+		greet(c);
+	else if (rc != KVF_EAGAIN)
+		kvf_resp_conn_break(c, rc, why);
+}
+
+static void connected(struct kvf_resp_conn *c)
+{
+	if (!c->tier->tls) {
+		greet(c);
+		return;
+	}
+	c->state = KVF_RESP_SECURING;
+	if (kvf_resp_tls_begin(c->tier->tls, &c->io)) {
+		kvf_resp_conn_break(c, KVF_ENOMEM, "no memory for TLS");
+		return;
+	}
+	secure(c);
+}
+
+void kvf_resp_conn_open(struct kvf_resp_conn *c)
+{
+	const struct kvf_resp_resolver *r = &c->tier->resolver;
+	int rc;
+
+	c->state = KVF_RESP_CONNECTING;
+	c->since_ns = kvf_resp_now(c->tier);
+	c->proven = false;
+	rc = kvf_resp_io_connect(&c->io, (const struct sockaddr *)(const void *)&r->addr, r->addr_n);
+	if (rc == KVF_OK)
+		connected(c);
+	else if (rc != KVF_EAGAIN)
+		kvf_resp_conn_break(c, rc, "refused");
+	if (c->state != KVF_RESP_OFF)
+		set_watch(c);
+}
+
+/* ---- ending ---- */
+
+static void forget_input(struct kvf_resp_conn *c)
+{
+	kvf_resp_reader_init(&c->reader);
+	memset(&c->reply, 0, sizeof(c->reply));
+	c->in_at = c->in_n = 0;
+	c->base = c->end = c->sent = 0;
+	c->pay_sent = 0;
+	c->event = c->readable = c->send_blocked = false;
+}
+
+void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why)
+{
+	struct kvf_resp_tier *tier = c->tier;
+	bool useless = c->state != KVF_RESP_READY || !c->proven;
+
+	if (c->state == KVF_RESP_OFF)
+		return;
+	(void)tier->host->watch(tier->host, &c->watch, c->io.fd, 0);
+	kvf_resp_io_close(&c->io);
+	c->state = KVF_RESP_OFF;
+	/* The greeting may hold a password. */
+	explicit_bzero(c->text, c->text_cap);
+	forget_input(c);
+	if (useless)
+		kvf_resp_tier_failed(tier, why);
+	else
+		kvf_resp_log(tier, KVF_LOG_INFO, "%s: connection lost: %s", tier->name, why);
+	while (c->head != c->tail) {
+		struct kvf_tier_req *req = kvf_resp_conn_cmd(c, c->head++)->req;
+
+		if (req)
+			kvf_resp_tier_lost(tier, req, status);
+	}
+	c->pay = c->head;
+	c->pending_bytes = 0;
+}
+
+/* ---- commands ---- */
+
+void kvf_resp_conn_writer(struct kvf_resp_conn *c, struct kvf_resp_writer *w)
+{
+	size_t used = (size_t)(c->end - c->base);
+	size_t gone = (size_t)(c->sent - c->base);
+
+	if (gone == used || gone > c->text_cap / 2) {
+		memmove(c->text, c->text + gone, used - gone);
+		c->base += gone;
+		used -= gone;
+	}
+	*w = (struct kvf_resp_writer){ .buf = c->text + used, .cap = c->text_cap - used };
+	if (c->state == KVF_RESP_READY && c->tail - c->head == c->cmd_cap)
+		w->full = true;
+}
+
+void kvf_resp_conn_say(struct kvf_resp_conn *c, const struct kvf_resp_writer *w)
+{
+	c->end += w->n;
+}
+
+struct kvf_resp_cmd *kvf_resp_conn_add(struct kvf_resp_conn *c, const struct kvf_resp_writer *w, uint32_t bytes)
+{
+	struct kvf_resp_cmd *cmd = kvf_resp_conn_cmd(c, c->tail);
+
+	if (c->head == c->tail)
+		c->since_ns = kvf_resp_now(c->tier);
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->bytes = bytes;
+	cmd->replies = 1;
+	c->tail++;
+	c->pending_bytes += bytes;
+	c->end += w->n;
+	return cmd;
+}
+
+struct kvf_resp_cmd *kvf_resp_conn_find(struct kvf_resp_conn *c, const struct kvf_tier_req *req, uint64_t *seq)
+{
+	for (*seq = c->head; *seq != c->tail; ++*seq)
+		if (kvf_resp_conn_cmd(c, *seq)->req == req)
+			return kvf_resp_conn_cmd(c, *seq);
+	return NULL;
+}
+
+void kvf_resp_conn_finish(struct kvf_resp_conn *c, int status)
+{
+	struct kvf_resp_cmd *cmd = kvf_resp_conn_cmd(c, c->head);
+
+	c->pending_bytes -= cmd->bytes;
+	c->head++;
+	if (c->pay < c->head) {
+		c->pay = c->head;
+		c->pay_sent = 0;
+	}
+	memset(&c->reply, 0, offsetof(struct kvf_resp_reply, meta_bytes));
+	c->proven = true;
+	if (cmd->req)
+		kvf_resp_tier_done(c->tier, cmd->req, status);
+}
+
+/* ---- a turn ---- */
+
+uint64_t kvf_resp_conn_deadline(const struct kvf_resp_conn *c)
+{
+	const struct kvf_resp_options *opt = &c->tier->opt;
+
+	if (c->state == KVF_RESP_OFF)
+		return KVF_NEVER;
+	if (c->state < KVF_RESP_READY)
+		return kvf_sat_add(c->since_ns, opt->connect_timeout_ns);
+	if (c->head == c->tail && !kvf_resp_conn_unsent(c))
+		return KVF_NEVER;
+	return kvf_sat_add(c->since_ns, opt->stall_timeout_ns);
+}
+
+static void take_events(struct kvf_resp_conn *c)
+{
+	c->event = false;
+	if (c->state == KVF_RESP_SECURING) {
+		secure(c);
+	} else if (c->state == KVF_RESP_CONNECTING) {
+		if (kvf_resp_io_connected(&c->io))
+			kvf_resp_conn_break(c, KVF_EIO, "refused");
+		else
+			connected(c);
+	}
+}
+
+uint64_t kvf_resp_conn_run(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budget)
+{
+	uint64_t moved = 0;
+
+	if (c->state == KVF_RESP_OFF)
+		return 0;
+	if (c->event)
+		take_events(c);
+	if (c->state >= KVF_RESP_GREETING && !c->send_blocked && kvf_resp_conn_unsent(c) &&
+	    !kvf_resp_conn_send(c, now_ns, budget, &moved))
+		return moved;
+	if (c->state >= KVF_RESP_GREETING && (c->readable || c->in_n) &&
+	    !kvf_resp_conn_recv(c, now_ns, budget > moved ? budget - moved : 1, &moved))
+		return moved;
+	if (c->state != KVF_RESP_OFF && kvf_resp_conn_deadline(c) <= now_ns)
+		kvf_resp_conn_break(c, KVF_ETIMEDOUT,
+				    c->state < KVF_RESP_READY ? "no connection in time" : "it does not answer");
+	if (c->state != KVF_RESP_OFF)
+		set_watch(c);
+	return moved;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the answers to our commands mean. */
+#include <string.h>
+
+#include "base/compiler.h"
+#include "tier/resp/conn.h"
+#include "tier/resp/tier.h"
+
+/* ---- errors ---- */
+
+enum kvf_resp_error kvf_resp_error_of(const char *text)
+{
+	static const struct {
+		const char *word;
+		enum kvf_resp_error error;
+	} known[] = {
+		{ "OOM", KVF_RESP_REFUSED },	     { "READONLY", KVF_RESP_REFUSED }, { "MISCONF", KVF_RESP_REFUSED },
+		{ "NOREPLICAS", KVF_RESP_REFUSED },  { "NOAUTH", KVF_RESP_NO_AUTH },   { "WRONGPASS", KVF_RESP_NO_AUTH },
+		{ "NOPERM", KVF_RESP_REFUSED },	     { "LOADING", KVF_RESP_DOWN },     { "MASTERDOWN", KVF_RESP_DOWN },
+		{ "CLUSTERDOWN", KVF_RESP_DOWN },    { "TRYAGAIN", KVF_RESP_DOWN },    { "BUSY", KVF_RESP_DOWN },
+		{ "MOVED", KVF_RESP_DOWN },	     { "ASK", KVF_RESP_DOWN },	       { "EXECABORT", KVF_RESP_OTHER },
+		{ "ERR unknown command", KVF_RESP_UNKNOWN_COMMAND },
+		{ "ERR invalid password", KVF_RESP_NO_AUTH }, /* Redis 5 */
+		{ "ERR Client sent AUTH, but no password", KVF_RESP_NO_AUTH },
+	};
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(known); i++) {
+		size_t n = strlen(known[i].word);
+
+		if (strncmp(text, known[i].word, n) == 0 && (text[n] == ' ' || !text[n] || strchr(known[i].word, ' ')))
+			return known[i].error;
+	}
+	return KVF_RESP_OTHER;
+}
+
+static int status_of(const struct kvf_resp_cmd *cmd, enum kvf_resp_error error)
+{
+	/* A server that takes no more, but gives what it has, works. */
+	if (error == KVF_RESP_REFUSED && cmd->kind == KVF_REQ_PUT)
+		return KVF_ENOSPC;
+	return KVF_EIO;
+}
+
+static void note_error(struct kvf_resp_conn *c, const char *text)
+{
+	enum kvf_resp_error error = kvf_resp_error_of(text);
+	static const char *const meaning[] = {
+		[KVF_RESP_REFUSED] = "the server takes no more: out of memory, read only, or not allowed to this user",
+		[KVF_RESP_NO_AUTH] = "the server does not let us do this, or not any more",
+		[KVF_RESP_DOWN] = "the server is not ready: loading, without master, or part of a cluster",
+		[KVF_RESP_UNKNOWN_COMMAND] = "the server does not know a command we need",
+		[KVF_RESP_OTHER] = "the server answers with an error",
+	};
+
+	/* EXECABORT comes after the reason. */
+	if (c->reply.error)
+		return;
+	c->reply.error = (uint8_t)error;
+	kvf_resp_log(c->tier, KVF_LOG_INFO, "%s: %s", c->tier->name, meaning[error]);
+}
+
+/* ---- a get ---- */
+
+enum element { NO_ELEMENT = 0, META, SIDE, BYTES };
+
+static enum element element_of(const struct kvf_resp_tier *tier, const struct kvf_resp_token *t)
+{
+	uint32_t i = t->index;
+
+	if (t->depth != 1)
+		return NO_ELEMENT;
+	if (kvf_resp_with_meta(tier) && i-- == 0)
+		return META;
+	if (kvf_resp_with_side(tier) && i-- == 0)
+		return SIDE;
+	return i == 0 ? BYTES : NO_ELEMENT;
+}
+
+/* The small elements are there: is what follows our chunk, and how long should it be? */
+static void judge(struct kvf_resp_conn *c, const struct kvf_tier_req *req)
+{
+	struct kvf_resp_tier *tier = c->tier;
+	struct kvf_resp_reply *r = &c->reply;
+	uint32_t tokens = req->n_tokens ? req->n_tokens : tier->chunk_tokens;
+	bool meta = kvf_resp_with_meta(tier);
+
+	if (tier->host->wire_payload(tier->host, tokens, meta ? r->meta_bytes : NULL, r->meta_n, &r->expect) || r->odd ||
+	    (meta && !r->meta))
+		r->expect = 0;
+	if (!r->side || !r->expect)
+		return;
+	if (kvf_resp_side_read(r->side_bytes, r->side_n, &r->rec) || r->rec.n_tokens != tokens ||
+	    r->rec.payload_bytes != r->expect || memcmp(r->rec.key, req->key, KVF_KEY_BYTES) != 0) {
+		r->stale = true;
+		r->expect = 0;
+		return;
+	}
+	r->hashing = true;
+	kvf_checksum_begin(c->sum);
+}
+
+static void begin_bytes(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
+{
+	struct kvf_resp_reply *r = &c->reply;
+
+	r->bytes = true;
+	if (!cmd->req)
+		return;
+	judge(c, cmd->req);
+	if (r->expect && (t->number != r->expect || r->expect > cmd->req->payload_bytes)) {
+		r->stale = r->side;
+		r->expect = 0;
+	}
+	if (r->expect && !r->side && c->tier->opt.verify == KVF_RESP_REQUIRE)
+		r->expect = 0;
+	r->dest = r->expect ? cmd->req->slot + KVF_SLOT_HEADER_BYTES : NULL;
+}
+
+void kvf_resp_reply_took(struct kvf_resp_conn *c, uint64_t n)
+{
+	struct kvf_resp_reply *r = &c->reply;
+
+	if (r->hashing)
+		kvf_checksum_add(c->sum, r->dest + r->got, n);
+	r->got += n;
+}
+
+static void take_data(struct kvf_resp_conn *c, enum element element, const struct kvf_resp_token *t)
+{
+	struct kvf_resp_reply *r = &c->reply;
+	size_t k;
+
+	switch (element) {
+	case META:
+		k = kvf_min_u64(t->n, sizeof(r->meta_bytes) - r->meta_n);
+		memcpy(r->meta_bytes + r->meta_n, t->text, k);
+		r->meta_n += (uint32_t)k;
+		break;
+	case SIDE:
+		k = kvf_min_u64(t->n, sizeof(r->side_bytes) - r->side_n);
+		memcpy(r->side_bytes + r->side_n, t->text, k);
+		r->side_n += (uint32_t)k;
+		break;
+	case BYTES:
+		if (!r->dest)
+			break;
+		memcpy(r->dest + r->got, t->text, t->n);
+		c->copied += t->n;
+		kvf_resp_reply_took(c, t->n);
+		break;
+	case NO_ELEMENT:
+		break;
+	}
+}
+
+static bool get_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
+{
+	enum element element = element_of(c->tier, t);
+	unsigned elements = 1u + kvf_resp_with_meta(c->tier) + kvf_resp_with_side(c->tier);
+
+	switch (t->kind) {
+	case KVF_RESP_ERROR:
+		note_error(c, t->text);
+		return t->depth == 0;
+	case KVF_RESP_ARRAY:
+		return t->depth == 0 && t->number == elements;
+	case KVF_RESP_BULK:
+		if (element == META) {
+			c->reply.meta = true;
+			c->reply.odd |= t->number > KVF_RESP_META_MAX;
+		} else if (element == SIDE) {
+			c->reply.side = true;
+			/* Of another length it is none of ours: read as one that does not fit. */
+			c->reply.side_n = t->number == KVF_RESP_SIDE_BYTES ? 0 : KVF_RESP_SIDE_BYTES;
+			memset(c->reply.side_bytes, 0, sizeof(c->reply.side_bytes));
+		} else if (element == BYTES) {
+			begin_bytes(c, cmd, t);
+		}
+		return element != NO_ELEMENT;
+	case KVF_RESP_DATA:
+		take_data(c, element, t);
+		return true;
+	case KVF_RESP_END:
+		return true;
+	case KVF_RESP_NIL:
+		return t->depth == 1;
+	default:
+		return false;
+	}
+}
+
+static int get_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
+{
+	struct kvf_resp_reply *r = &c->reply;
+	struct kvf_tier_req *req = cmd->req;
+
+	if (r->error)
+		return status_of(cmd, (enum kvf_resp_error)r->error);
+	if (!req)
+		return KVF_OK;
+	if (r->hashing && r->got == r->expect && kvf_checksum_end(c->sum) != r->rec.checksum)
+		r->stale = true;
+	/* Evicted in part, or not written to its end: LMCache cleans that up as well. */
+	if (r->stale || (r->meta && !r->bytes)) {
+		kvf_resp_tier_reject(c->tier, req);
+		return r->stale ? KVF_ECORRUPT : KVF_ENOENT;
+	}
+	if (!r->expect || !r->bytes)
+		return KVF_ENOENT;
+	req->payload_bytes = r->expect;
+	req->has_checksum = r->hashing;
+	req->checksum = r->rec.checksum;
+	req->checked = r->hashing;
+	return KVF_OK;
+}
+
+/* ---- the others ---- */
+
+static bool small_token(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
+{
+	if (t->kind == KVF_RESP_ERROR && kvf_resp_error_of(t->text) == KVF_RESP_UNKNOWN_COMMAND &&
+	    cmd->kind == KVF_REQ_REMOVE && !c->tier->no_unlink)
+		c->tier->no_unlink = true; /* before Redis 4 */
+	if (t->kind == KVF_RESP_ERROR)
+		note_error(c, t->text);
+	else if (t->kind == KVF_RESP_INTEGER)
+		c->reply.number = t->number;
+	else
+		return false;
+	return t->depth == 0;
+}
+
+static bool put_token(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
+{
+	bool exec = cmd->replies > 1 && c->reply.n == cmd->replies - 1;
+
+	switch (t->kind) {
+	case KVF_RESP_ERROR:
+		note_error(c, t->text);
+		return t->depth <= 1;
+	case KVF_RESP_STATUS:
+		return t->depth == (exec ? 1u : 0u);
+	case KVF_RESP_ARRAY:
+		return exec && t->depth == 0;
+	case KVF_RESP_NIL:
+		c->reply.odd = true;
+		return exec;
+	default:
+		return false;
+	}
+}
+
+static int final_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
+{
+	if (cmd->kind == KVF_REQ_GET)
+		return get_status(c, cmd);
+	if (c->reply.error)
+		return status_of(cmd, (enum kvf_resp_error)c->reply.error);
+	if (cmd->kind == KVF_REQ_PUT)
+		return c->reply.odd ? KVF_EIO : KVF_OK;
+	return c->reply.number > 0 ? KVF_OK : KVF_ENOENT;
+}
+
+bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
+{
+	bool fits = cmd->kind == KVF_REQ_GET ? get_token(c, cmd, t) :
+		    cmd->kind == KVF_REQ_PUT ? put_token(c, cmd, t) :
+					       small_token(c, cmd, t);
+	bool lost_auth;
+
+	if (!fits)
+		return false;
+	if (!t->last || ++c->reply.n < cmd->replies)
+		return true;
+	/* The slot is being sent from: whoever answers before it has all of it does not answer this. */
+	if (cmd->payload && c->pay <= c->head)
+		return false;
+	lost_auth = c->reply.error == KVF_RESP_NO_AUTH;
+	kvf_resp_conn_finish(c, final_status(c, cmd));
+	/* With other credentials it may go on: they are read again at the next connect. */
+	if (lost_auth)
+		kvf_resp_conn_break(c, KVF_EIO, "no permission");
+	return !lost_auth;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Redis and Valkey tier: chunks in a server that speaks RESP, under LMCache's names and in its formats (docs/remote.md).
+ *
+ * One connection carries the small commands (EXISTS, UNLINK), so that they never wait behind a value, and several carry
+ * values; of these the first carries no PUT, so that a retrieve never waits behind a spill. Values go between socket and
+ * slot without another copy (TLS: one, in OpenSSL).
+ */
+#ifndef KVF_TIER_RESP_RESP_H
+#define KVF_TIER_RESP_RESP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "kvferry/kvf_status.h"
+#include "kvferry/kvf_tier.h"
+
+#define KVF_RESP_TEXT 256
+#define KVF_RESP_SECRET 512
+#define KVF_RESP_CONNECTIONS_MAX 16
+
+enum kvf_resp_format {
+	KVF_RESP_TWO_KEY = 0, /* <name>kv_bytes and <name>metadata */
+	KVF_RESP_RAW = 1      /* <name>: full chunks only */
+};
+
+enum kvf_resp_verify { KVF_RESP_AUTO = 0, KVF_RESP_REQUIRE = 1, KVF_RESP_NO_VERIFY = 2 };
+
+struct kvf_resp_options {
+	enum kvf_resp_format format;
+	enum kvf_resp_verify verify;
+	bool tls;
+	bool tls_verify;
+	uint16_t port;
+	char host[KVF_RESP_TEXT];   /* name or address; "" with a path */
+	char path[KVF_RESP_TEXT];   /* unix socket */
+	char user[KVF_RESP_TEXT];
+	char password[KVF_RESP_SECRET];
+	char user_file[KVF_RESP_TEXT];	   /* read at each connect, before user and password */
+	char password_file[KVF_RESP_TEXT];
+	char ca_file[KVF_RESP_TEXT];
+	char cert_file[KVF_RESP_TEXT];
+	char key_file[KVF_RESP_TEXT];
+	char server_name[KVF_RESP_TEXT]; /* "": host */
+	uint32_t database;
+	uint32_t ttl_s;	      /* 0: none */
+	uint32_t connections; /* for values: 1..KVF_RESP_CONNECTIONS_MAX */
+	uint64_t connect_timeout_ns;
+	uint64_t stall_timeout_ns; /* a connection that owes something and moves no byte for so long is given up */
+};
+
+/* Defaults: no server yet, three connections, 10 s to connect, 5 s of silence. */
+void kvf_resp_options_init(struct kvf_resp_options *options);
+
+/*
+ * Reads a URL into the options: redis, rediss, unix, resp, valkey; user and password percent-decoded; the database from the
+ * path or ?db=. KVF_OK, KVF_EINVAL, KVF_ERANGE, KVF_ENOTSUP (several servers). The report never shows the URL: it may carry
+ * a password.
+ */
+int kvf_resp_url_parse(const char *url, struct kvf_report *report, struct kvf_resp_options *options);
+
+/* The tier, to be handed to the engine with kvf_resp_ops. Copies the options. KVF_OK, KVF_ENOMEM, KVF_ENOTSUP. */
+struct kvf_resp_tier;
+extern const struct kvf_tier_ops kvf_resp_ops;
+int kvf_resp_new(struct kvf_mem *mem, const struct kvf_resp_options *options, struct kvf_resp_tier **out);
+/* After close(). NULL is fine. */
+void kvf_resp_free(struct kvf_resp_tier *tier);
+
+#endif

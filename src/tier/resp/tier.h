@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tier as its own files see it. */
+#ifndef KVF_TIER_RESP_TIER_H
+#define KVF_TIER_RESP_TIER_H
+
+#include "tier/resp/conn.h"
+#include "tier/resp/resolve.h"
+#include "tier/resp/tls.h"
+
+enum kvf_resp_class { KVF_RESP_SMALL = 0, KVF_RESP_GETS, KVF_RESP_PUTS, KVF_RESP_CLASSES };
+
+/* What the tier keeps in a request's scratch. */
+struct kvf_resp_mark {
+	uint32_t conn; /* number, + 1; 0: waits to be tried again */
+	uint32_t tries;
+};
+
+struct kvf_resp_tier {
+	struct kvf_mem *mem;
+	struct kvf_tier_host *host; /* NULL: not open */
+	struct kvf_resp_options opt;
+	struct kvf_resp_tls *tls;
+	struct kvf_resp_resolver resolver;
+	struct kvf_resp_conn conn[1 + KVF_RESP_CONNECTIONS_MAX]; /* the first: small commands */
+	uint32_t n_conns;
+	uint32_t turn; /* whose turn it is to go first */
+	uint32_t payload_bytes, chunk_tokens;
+	struct kvf_tier_req *again[KVF_RESP_CLASSES]; /* wait for a connection, or lost theirs; in order */
+	struct kvf_tier_req *again_tail[KVF_RESP_CLASSES];
+	uint32_t n_held;
+	/* the server as a whole */
+	uint64_t backoff_ns, retry_at_ns;
+	uint64_t random;
+	bool no_unlink; /* it knows DEL only */
+	bool event;
+	char name[KVF_RESP_TEXT + 8]; /* for log lines: no credentials */
+};
+
+void kvf_resp_log(struct kvf_resp_tier *tier, enum kvf_log_level level, const char *fmt, ...) KVF_PRINTF(3, 4);
+uint64_t kvf_resp_now(const struct kvf_resp_tier *tier);
+/* A connection could not be opened, or was lost before it was of any use. */
+void kvf_resp_tier_failed(struct kvf_resp_tier *tier, const char *why);
+void kvf_resp_tier_works(struct kvf_resp_tier *tier);
+/* Ends a request. */
+void kvf_resp_tier_done(struct kvf_resp_tier *tier, struct kvf_tier_req *req, int status);
+/* Its connection is gone. */
+void kvf_resp_tier_lost(struct kvf_resp_tier *tier, struct kvf_tier_req *req, int status);
+/* What is stored under this name is not the chunk: removes it, if that can be said right now. */
+void kvf_resp_tier_reject(struct kvf_resp_tier *tier, const struct kvf_tier_req *req);
+
+struct kvf_resp_mark *kvf_resp_mark(struct kvf_tier_req *req);
+
+/* request.c: adds the command for a request. KVF_OK, KVF_EAGAIN (no room), or why it cannot be asked for at all. */
+int kvf_resp_request(struct kvf_resp_conn *c, struct kvf_tier_req *req);
+int kvf_resp_request_unlink(struct kvf_resp_conn *c, const struct kvf_tier_req *req, struct kvf_tier_req *waiter);
+/* Elements of the answer to a get, in order: which of them there are. */
+bool kvf_resp_with_meta(const struct kvf_resp_tier *tier);
+bool kvf_resp_with_side(const struct kvf_resp_tier *tier);
+
+#endif
