@@ -82,7 +82,7 @@ static void check_remote(const struct kvf_state *state, struct kvf_report *repor
 {
 	const struct kvf_settings *s = &state->settings;
 	const char *where = origin(state, "remote_url", KVF_PLACE_TOP);
-	bool seeded = *s->python_hash_seed;
+	bool seeded = *s->python_hash_seed && strcmp(s->python_hash_seed, "random") != 0;
 
 	if (!*s->remote_url)
 		return;
@@ -97,10 +97,10 @@ static void check_remote(const struct kvf_state *state, struct kvf_report *repor
 			"%s: resp:// stores raw bytes: LMCache wants save_chunk_meta: false with "
 			"it",
 			where);
-	if (!seeded && (strcmp(s->pre_caching_hash_algorithm, "builtin") == 0 ||
-			       strncmp(s->pre_caching_hash_algorithm, "sha256", 6) == 0))
+	/* All but blake3 start from a value that depends on it. */
+	if (!seeded && strcmp(s->pre_caching_hash_algorithm, "blake3") != 0)
 		kvf_report_add(report, KVF_WARNING,
-			"%s: PYTHONHASHSEED is not set: LMCache processes draw a new start value "
+			"%s: PYTHONHASHSEED is not set to a number: LMCache processes draw a new start value "
 			"each and would not "
 			"find these chunks (pre_caching_hash_algorithm: %s). Set it to one number "
 			"everywhere",

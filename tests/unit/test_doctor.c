@@ -192,7 +192,7 @@ static int run_remote(const char *head, unsigned int port, const char *tail)
 
 	snprintf(url, sizeof(url), "%s%u%s", head, port, tail);
 	snprintf(text, sizeof(text),
-		"remote_url: \"%s\"\npre_caching_hash_algorithm: xxhash_cbor\n", url);
+		"remote_url: \"%s\"\npre_caching_hash_algorithm: blake3\n", url);
 	put("/c.yaml", text);
 	return run(file, "--root", dir, NULL);
 }
