@@ -119,10 +119,12 @@ struct kvf_ask {
 };
 
 /* Checksum work: the payload of an entry, in slices. */
+enum kvf_sum_owner { KVF_SUM_FILL = 1, KVF_SUM_SPILL, KVF_SUM_MOVE, KVF_SUM_SCRUB };
+
 struct kvf_sum {
 	struct kvf_list link; /* engine->sums */
 	uint64_t done;
-	bool of_fill; /* else of a spill */
+	enum kvf_sum_owner owner;
 };
 
 /* What fills an entry's slot: a store's gather or a tier's get. Belongs to the entry; jobs wait on it. */
@@ -188,6 +190,7 @@ enum kvf_move_state {
 	KVF_MOVE_NEW = 0,
 	KVF_MOVE_FILLING, /* waits on the entry's fill */
 	KVF_MOVE_READY,	  /* its chunk is there (store: its slot): copy may begin */
+	KVF_MOVE_SUMMING, /* kvf_scrub always: its checksum is being looked at */
 	KVF_MOVE_COPYING,
 	KVF_MOVE_IDLE,	  /* layerwise: between two layers */
 	KVF_MOVE_DONE,
@@ -198,6 +201,7 @@ enum kvf_move_state {
 struct kvf_move {
 	struct kvf_list link; /* job->moves, in chunk order */
 	struct kvf_list wait; /* fill->waiters */
+	struct kvf_sum sum;
 	struct kvf_job *job;
 	uint32_t chunk;
 	uint32_t entry; /* pinned from READY on; KVF_NIL before */
@@ -207,6 +211,7 @@ struct kvf_move {
 	uint8_t retried;
 	bool in_ram;	/* was there when the operation looked */
 	bool owns_fill; /* store: its gather is the entry's fill */
+	bool summed;	/* its checksum is known (store), or was right (retrieve) */
 	struct kvf_tier *tier; /* retrieve: where it will be loaded from, once chosen */
 	int32_t status; /* FAILED: kvf_status */
 	uint32_t layer; /* layerwise: layers copied */
@@ -464,7 +469,12 @@ struct kvf_engine {
 	struct kvf_list rate_waiters; /* kvf_job.level_link: prefetches that wait for their rate */
 	struct kvf_list sums; /* kvf_sum.link */
 	struct kvf_checksum *summer;
-	bool summing;
+	struct {
+		struct kvf_sum sum;
+		uint32_t entry; /* pinned while its sum is linked */
+		uint32_t cursor;
+		uint64_t next_ns; /* idle scrubbing: not before */
+	} scrubber;
 	uint64_t n_requests;
 
 	/* operations */
@@ -594,6 +604,16 @@ void kvf_spill_summed(struct kvf_engine *e, struct kvf_spill *spill, uint64_t su
 void kvf_spill_drop_all(struct kvf_engine *e, struct kvf_tier *tier);
 /* One slice of checksum work. Returns true while there is more. */
 bool kvf_sums_step(struct kvf_engine *e, uint64_t budget);
+
+/* ---- scrub.c ---- */
+
+/* kvf_scrub always: is the move's checksum to be looked at first? Then it is SUMMING until that is done. */
+bool kvf_scrub_move(struct kvf_engine *e, struct kvf_move *move);
+void kvf_scrub_move_summed(struct kvf_engine *e, struct kvf_move *move, uint64_t sum);
+/* kvf_scrub idle: looks at one resident chunk after another, while the engine has nothing else to sum. */
+void kvf_scrub_turn(struct kvf_engine *e);
+void kvf_scrub_summed(struct kvf_engine *e, uint64_t sum);
+uint64_t kvf_scrub_deadline(const struct kvf_engine *e);
 
 /* ---- tiers.c ---- */
 

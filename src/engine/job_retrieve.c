@@ -133,7 +133,7 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 		if (move->state == KVF_MOVE_READY) {
 			if (job->code == KVF_OP_PREFETCH)
 				keep(e, job, move);
-			else if (!job->stop)
+			else if (!job->stop && !kvf_scrub_move(e, move))
 				begin_copy(e, job, move);
 		}
 		if (move->state == KVF_MOVE_IDLE && !job->stop)

@@ -165,6 +165,8 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 		}
 		switch (move->state) {
 		case KVF_MOVE_DONE:
+			if (move->owns_fill && kvf_scrub_move(e, move))
+				continue;
 			if (move->owns_fill)
 				publish(e, job, move);
 			break;

@@ -298,7 +298,7 @@ static void judge(struct kvf_engine *e, struct kvf_fill *fill)
 		kvf_fill_publish(e, fill);
 		return;
 	}
-	fill->sum.of_fill = true;
+	fill->sum.owner = KVF_SUM_FILL;
 	fill->sum.done = 0;
 	kvf_list_push_back(&e->sums, &fill->sum.link);
 }

@@ -58,6 +58,7 @@ void kvf_move_free(struct kvf_engine *e, struct kvf_move *move)
 	/* A gather is pinned twice: as the entry's fill, and by its move. */
 	if (move->state != KVF_MOVE_FILLING && move->entry != KVF_NIL)
 		kvf_entry_unpin(e, move->entry);
+	kvf_list_remove(&move->sum.link);
 	kvf_list_remove(&move->link);
 	job->n_moves--;
 	kvf_mem_free(&e->mem, move, sizeof(*move));

@@ -219,6 +219,7 @@ static bool begin_leg(struct kvf_engine *e, struct kvf_spill *spill, struct kvf_
 		kvf_list_push_back(&tier->sealed, &leg->link);
 	} else {
 		leg->state = KVF_SPILL_SUMMING;
+		spill->sum.owner = KVF_SUM_SPILL;
 		if (!kvf_list_linked(&spill->sum.link))
 			kvf_list_push_back(&e->sums, &spill->sum.link);
 	}
@@ -319,23 +320,49 @@ void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put)
 
 /* ---- checksums, in slices ---- */
 
+static uint32_t sum_entry(struct kvf_engine *e, struct kvf_sum *sum)
+{
+	switch (sum->owner) {
+	case KVF_SUM_FILL:
+		return kvf_container_of(sum, struct kvf_fill, sum)->entry;
+	case KVF_SUM_SPILL:
+		return kvf_container_of(sum, struct kvf_spill, sum)->entry;
+	case KVF_SUM_MOVE:
+		return kvf_container_of(sum, struct kvf_move, sum)->entry;
+	default:
+		return e->scrubber.entry;
+	}
+}
+
 static const uint8_t *sum_payload(struct kvf_engine *e, struct kvf_sum *sum, uint64_t *bytes)
 {
-	uint32_t entry;
+	uint32_t entry = sum_entry(e, sum);
+	struct kvf_record rec;
 
-	if (sum->of_fill) {
-		struct kvf_fill *fill = kvf_container_of(sum, struct kvf_fill, sum);
-
-		entry = fill->entry;
-		*bytes = fill->req.payload_bytes;
+	if (sum->owner == KVF_SUM_FILL) {
+		*bytes = kvf_container_of(sum, struct kvf_fill, sum)->req.payload_bytes;
 	} else {
-		struct kvf_record rec;
-
-		entry = kvf_container_of(sum, struct kvf_spill, sum)->entry;
 		kvf_entry_record(e, entry, &rec);
 		*bytes = rec.payload_bytes;
 	}
 	return kvf_pool_addr(&e->pool, kvf_index_entry(&e->index, entry)->slot) + KVF_SLOT_HEADER_BYTES;
+}
+
+static void summed(struct kvf_engine *e, struct kvf_sum *sum, uint64_t value)
+{
+	switch (sum->owner) {
+	case KVF_SUM_FILL:
+		kvf_fill_summed(e, kvf_container_of(sum, struct kvf_fill, sum), value);
+		break;
+	case KVF_SUM_SPILL:
+		kvf_spill_summed(e, kvf_container_of(sum, struct kvf_spill, sum), value);
+		break;
+	case KVF_SUM_MOVE:
+		kvf_scrub_move_summed(e, kvf_container_of(sum, struct kvf_move, sum), value);
+		break;
+	default:
+		kvf_scrub_summed(e, value);
+	}
 }
 
 bool kvf_sums_step(struct kvf_engine *e, uint64_t budget)
@@ -355,10 +382,7 @@ bool kvf_sums_step(struct kvf_engine *e, uint64_t budget)
 		if (sum->done < bytes)
 			break;
 		kvf_list_remove(&sum->link);
-		if (sum->of_fill)
-			kvf_fill_summed(e, kvf_container_of(sum, struct kvf_fill, sum), kvf_checksum_end(e->summer));
-		else
-			kvf_spill_summed(e, kvf_container_of(sum, struct kvf_spill, sum), kvf_checksum_end(e->summer));
+		summed(e, sum, kvf_checksum_end(e->summer));
 	}
 	return !kvf_list_empty(&e->sums);
 }

@@ -152,7 +152,7 @@ bool kvf_engine_quiet(const struct kvf_engine *e)
 	/* `more` too: a turn that found nothing has to lower kvf_fd, or the host would poll for ever. */
 	return kvf_list_empty(&e->ready) && !e->more && !e->n_jobs && !e->n_copies && !e->n_requests && !e->growing &&
 	       !e->retiring && !e->emptying && !e->shutting && kvf_list_empty(&e->spills) && kvf_list_empty(&e->sums) &&
-	       !e->loop.n_watches && !e->timers.leases.n && !e->dead &&
+	       kvf_scrub_deadline(e) == KVF_NEVER && !e->loop.n_watches && !e->timers.leases.n && !e->dead &&
 	       (!e->n_tiers || kvf_tiers_deadline(e) == KVF_NEVER);
 }
 
@@ -169,6 +169,7 @@ void kvf_turn(struct kvf_engine *e)
 	fire_timers(e);
 	more = kvf_device_turn(e);
 	more |= kvf_sums_step(e, KVF_TURN_SUM_BYTES);
+	kvf_scrub_turn(e);
 	run_descriptors(e);
 	more |= kvf_tiers_turn(e);
 	grow_pool(e);
@@ -193,7 +194,7 @@ uint64_t kvf_engine_deadline(const struct kvf_engine *e)
 	/* The walk of a flush waits for the operations that are left. */
 	if (e->flush_walk && !e->n_jobs)
 		return 0;
-	at = kvf_tiers_deadline(e);
+	at = kvf_min_u64(kvf_tiers_deadline(e), kvf_scrub_deadline(e));
 	for (size_t i = 0; i < KVF_ARRAY_LEN(heaps); i++) {
 		const struct kvf_heap_node *node = kvf_heap_min(heaps[i]);
 

@@ -46,6 +46,12 @@ static void count_leases(struct kvf_engine *e, struct holds *h)
 	}
 }
 
+static void count_scrubber(struct kvf_engine *e, struct holds *h)
+{
+	if (kvf_list_linked(&e->scrubber.sum.link))
+		h->pins[e->scrubber.entry]++;
+}
+
 static void count_spills(struct kvf_engine *e, struct holds *h)
 {
 	struct kvf_list *node;
@@ -170,6 +176,7 @@ int kvf_engine_verify(struct kvf_engine *e)
 	count_moves(e, &h);
 	count_leases(e, &h);
 	count_spills(e, &h);
+	count_scrubber(e, &h);
 	rc = check_parts(e);
 	if (!rc)
 		rc = check_entries(e, &h);
