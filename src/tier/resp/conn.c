@@ -141,7 +141,8 @@ static void forget_input(struct kvf_resp_conn *c)
 void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why)
 {
 	struct kvf_resp_tier *tier = c->tier;
-	bool useless = c->state != KVF_RESP_READY || !c->proven;
+	/* An idle one may be closed by a server at any time. */
+	bool useless = c->state != KVF_RESP_READY || (!c->proven && c->head != c->tail);
 
 	if (c->state == KVF_RESP_OFF)
 		return;
