@@ -21,6 +21,8 @@
  */
 #include "engine/engine.h"
 
+#include <stdio.h>
+
 #define SCOPE "request"
 #define LINES_PER_SECOND 10000u
 
@@ -53,23 +55,43 @@ void kvf_job_log_begin(struct kvf_engine *e, const struct kvf_job *job)
 		name_of(job));
 }
 
-/* What a line says about bytes and time. The clock is that of the turn: an operation may have taken
- * none. */
+/* A number with four decimals, whatever the host's locale makes of a comma. */
+struct decimal {
+	char text[32];
+};
+
+static struct decimal decimal(double value)
+{
+	struct decimal d;
+	uint64_t n = value < 1e14 ? (uint64_t)(value * 1e4 + 0.5) : UINT64_MAX;
+
+	snprintf(d.text, sizeof(d.text), "%llu.%04llu", (unsigned long long)(n / 10000),
+		(unsigned long long)(n % 10000));
+	return d;
+}
+
+static struct decimal milliseconds(uint64_t from_ns, uint64_t to_ns)
+{
+	return decimal((double)(to_ns - from_ns) / KVF_NS_PER_MS);
+}
+
+/* Size, time and rate. The clock is that of the turn: an operation may have taken none. */
 struct figures {
-	double gib, ms, gib_per_s;
+	struct decimal gib, ms, gib_per_s;
 };
 
 static struct figures figures_of(
 	const struct kvf_engine *e, const struct kvf_job *job, uint32_t tokens)
 {
-	struct figures f;
-	double bytes = (double)tokens * ((double)e->payload_bytes / e->chunk_size);
+	double gib =
+		(double)tokens * ((double)e->payload_bytes / e->chunk_size) / (double)(1u << 30);
 	double ns = (double)(e->clock.now_ns - job->submitted_ns);
 
-	f.gib = bytes / (double)(1ull << 30);
-	f.ms = ns / KVF_NS_PER_MS;
-	f.gib_per_s = ns > 0 ? f.gib / (ns / (double)KVF_NS_PER_S) : 0;
-	return f;
+	return (struct figures){
+		.gib = decimal(gib),
+		.ms = milliseconds(job->submitted_ns, e->clock.now_ns),
+		.gib_per_s = decimal(ns > 0 ? gib / (ns / (double)KVF_NS_PER_S) : 0),
+	};
 }
 
 static void say_stored(struct kvf_engine *e, const struct kvf_job *job, uint32_t tokens)
@@ -78,12 +100,11 @@ static void say_stored(struct kvf_engine *e, const struct kvf_job *job, uint32_t
 	uint64_t copied_ns = job->copied_ns ? job->copied_ns : e->clock.now_ns;
 
 	say(e,
-		"[req_id=%s] Stored %u out of total %llu tokens. size: %.4f gb, cost %.4f ms, "
-		"throughput: %.4f GB/s; "
-		"offload_time: %.4f ms, put_time: %.4f ms",
-		name_of(job), tokens, (unsigned long long)job->end_token, f.gib, f.ms, f.gib_per_s,
-		(double)(copied_ns - job->submitted_ns) / KVF_NS_PER_MS,
-		(double)(e->clock.now_ns - copied_ns) / KVF_NS_PER_MS);
+		"[req_id=%s] Stored %u out of total %llu tokens. size: %s gb, cost %s ms, "
+		"throughput: %s GB/s; offload_time: %s ms, put_time: %s ms",
+		name_of(job), tokens, (unsigned long long)job->end_token, f.gib.text, f.ms.text,
+		f.gib_per_s.text, milliseconds(job->submitted_ns, copied_ns).text,
+		milliseconds(copied_ns, e->clock.now_ns).text);
 }
 
 static void say_retrieved(struct kvf_engine *e, const struct kvf_job *job, uint32_t tokens)
@@ -92,10 +113,9 @@ static void say_retrieved(struct kvf_engine *e, const struct kvf_job *job, uint3
 
 	say(e,
 		"[req_id=%s] Retrieved %u out of %llu required tokens (from %llu total tokens). "
-		"size: %.4f gb, cost %.4f ms, "
-		"throughput: %.4f GB/s;",
+		"size: %s gb, cost %s ms, throughput: %s GB/s;",
 		name_of(job), tokens, (unsigned long long)(job->end_token - job->first_token),
-		(unsigned long long)job->seq_tokens, f.gib, f.ms, f.gib_per_s);
+		(unsigned long long)job->seq_tokens, f.gib.text, f.ms.text, f.gib_per_s.text);
 }
 
 void kvf_job_log_end(

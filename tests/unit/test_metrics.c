@@ -38,7 +38,7 @@ static char *page_of(struct kvf_engine *e)
 	text = malloc((size_t)n + 1);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
 	CU_ASSERT_EQUAL(kvf_metrics_text(e, text, (size_t)n + 1), n);
-	CU_ASSERT_EQUAL(strlen(text), n);
+	CU_ASSERT_EQUAL(strlen(text), (size_t)n);
 	return text;
 }
 
