@@ -327,13 +327,14 @@ void kvf_engine_free(struct kvf_engine *e)
 		kvf_layout_fini(&e->plan, &e->mem);
 	kvf_mem_free(&e->mem, e->model, e->model_bytes);
 	kvf_loop_fini(&e->loop);
+	/* Before what is on them: they write into it. */
+	kvf_heap_fini(&e->timers.jobs);
+	kvf_heap_fini(&e->timers.puts);
+	kvf_heap_fini(&e->timers.leases);
 	kvf_slab_fini(&e->jobs);
 	kvf_slab_fini(&e->fills);
 	kvf_slab_fini(&e->spill_slab);
 	kvf_leases_fini(e);
-	kvf_heap_fini(&e->timers.jobs);
-	kvf_heap_fini(&e->timers.puts);
-	kvf_heap_fini(&e->timers.leases);
 	/* The engine's own memory came from the allocator that is inside it. What that has cached goes back while there is
 	 * still an engine to say no to a host whose allocator calls in. */
 	mem = e->mem;
