@@ -50,7 +50,7 @@ says out 'kvferry [0-9]'
 expect 0 --version
 expect 2 nonsense
 says err "unknown command 'nonsense'"
-for command in replay bench config hash; do
+for command in replay bench config doctor hash; do
 	expect 0 help $command
 	says out "usage: kvferry $command"
 	expect 0 $command --help
@@ -115,6 +115,11 @@ if command -v python3 >/dev/null; then
 	figure "$dir/t.json" "isinstance(j, list) and len(j) > 10 and all('ph' in e for e in j)"
 	figure "$dir/t.json" "any(e['ph'] == 'X' and e['dur'] >= 0 for e in j)"
 fi
+# shellcheck disable=SC2086
+expect 0 replay $small --limit 30 --timeline "$dir/t.json" --timeline-limit 4KiB
+says out 'timeline.*the first'
+if [ "$(wc -c <"$dir/t.json")" -lt 200000 ]; then ok; else fail "the timeline goes on"; fi
+command -v python3 >/dev/null && valid "$dir/t.json"
 
 for control in pool-flip drop-salt; do
 	# shellcheck disable=SC2086

@@ -29,6 +29,7 @@ enum option {
 	OPT_COMPARE,
 	OPT_JSON,
 	OPT_TIMELINE,
+	OPT_TIMELINE_LIMIT,
 	OPT_QUIET,
 	OPT_HELP,
 	N_OPTIONS
@@ -67,6 +68,8 @@ static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_COMPARE] = {"--compare", NULL, "also run without a cache", false},
 	[OPT_JSON] = {"--json", "FILE", "results for machines; - is standard output", false},
 	[OPT_TIMELINE] = {"--timeline", "FILE", "trace events for Chrome or Perfetto", false},
+	[OPT_TIMELINE_LIMIT] = {"--timeline-limit", "SIZE",
+		"end the timeline there; default 32MiB, 0: never", false},
 	[OPT_QUIET] = {"--quiet", NULL, "no table, no progress bar", false},
 	[OPT_HELP] = {"--help", NULL, "this text, and the built-in workloads", false},
 };
@@ -184,6 +187,8 @@ static int parse(struct tool_args *a, struct replay_options *o, int argc, char *
 	o->n_sources = a->n_rest;
 	if ((rc = parse_format(a, o)) != TOOL_OK || (rc = parse_numbers(a, o)) != TOOL_OK ||
 		(rc = tool_arg_size(a, OPT_RAM, 1, UINT64_C(1) << 50, &o->ram_bytes)) != TOOL_OK ||
+		(rc = tool_arg_size(a, OPT_TIMELINE_LIMIT, 0, UINT64_C(1) << 50,
+			 &o->timeline_limit)) != TOOL_OK ||
 		(rc = tool_arg_bool(a, OPT_LOCAL_CPU, &local_cpu)) != TOOL_OK ||
 		(rc = parse_speed(a, o)) != TOOL_OK || (rc = parse_control(a, o)) != TOOL_OK)
 		return rc;
@@ -237,6 +242,7 @@ int kvf_cmd_replay(int argc, char **argv)
 		.concurrency = 8,
 		.seed = 1,
 		.tenants = 1,
+		.timeline_limit = UINT64_C(32) << 20,
 		.salt = ""};
 	struct tool_args args = {.command = "replay",
 		.synopsis = "TRACE...|builtin:NAME[,KEY=VALUE]... [OPTION...]",

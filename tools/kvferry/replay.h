@@ -57,6 +57,7 @@ struct replay_options {
 	enum replay_control control;
 	bool compare, quiet;
 	const char *json, *timeline;
+	uint64_t timeline_limit; /* bytes; 0: none */
 };
 
 /* ---- the oracle ---- */
@@ -141,6 +142,7 @@ struct replay_result {
 	uint64_t appended_tokens; /* through SHA-256 */
 	uint64_t wall_ns, cpu_ns, engine_cpu_ns, pool_ns, peak_rss_bytes, device_bytes;
 	uint64_t polls;
+	uint64_t timeline_ns; /* what the timeline covers where it was cut; 0: everything */
 	struct kvf_hist turn_cpu, lookup, append, retrieve, store;
 	struct kvf_stats stats;
 	char failure[256]; /* of the first failed operation */
@@ -194,6 +196,7 @@ struct replay_run {
 	struct workload *workload;
 	FILE *timeline;
 	bool timeline_first;
+	uint64_t timeline_bytes;
 	struct replay_request *requests; /* those read and not done */
 	uint32_t n_requests, n_active;
 	uint32_t *order; /* numbers of waiting requests, in the order they arrived */

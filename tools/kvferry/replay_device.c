@@ -11,8 +11,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/compiler.h"
 #include "replay.h"
 
+#define TOUCH_BYTES 4096
 #define MOST_TOKENS (UINT64_C(1) << 25)
 #define MOST_BYTES (UINT64_C(1) << 36)
 
@@ -61,25 +63,35 @@ static int point_layers(struct replay_device *dev)
 	return 0;
 }
 
+/* As many blocks as there is address space for: a limit or valgrind may leave less than we like. */
+static int map_memory(struct replay_device *dev, uint64_t token_bytes)
+{
+	uint64_t tokens = kvf_min_u64(MOST_BYTES / token_bytes, MOST_TOKENS);
+
+	for (dev->n_blocks = (uint32_t)(tokens / dev->block_tokens); dev->n_blocks;
+		dev->n_blocks /= 2) {
+		dev->bytes = (uint64_t)dev->n_blocks * dev->block_tokens * token_bytes;
+		dev->memory = mmap(NULL, dev->bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (dev->memory != MAP_FAILED)
+			return 0;
+	}
+	dev->memory = NULL;
+	return -1;
+}
+
 int replay_device_init(struct replay_device *dev, uint64_t token_bytes, uint64_t block_tokens,
 	uint64_t seed, char *error, size_t error_size)
 {
-	uint64_t tokens =
-		MOST_BYTES / token_bytes < MOST_TOKENS ? MOST_BYTES / token_bytes : MOST_TOKENS;
-
 	*dev = (struct replay_device){.block_tokens = (uint32_t)block_tokens};
-	dev->n_blocks = (uint32_t)(tokens / block_tokens);
-	dev->bytes = (uint64_t)dev->n_blocks * block_tokens * token_bytes;
 	wl_rng_seed(&dev->rng, seed);
-	choose_shape(dev, token_bytes);
-	dev->memory = mmap(NULL, dev->bytes, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (dev->memory == MAP_FAILED) {
-		dev->memory = NULL;
-		snprintf(error, error_size, "no address space for a device of %" PRIu64 " bytes",
-			dev->bytes);
+	if (map_memory(dev, token_bytes) != 0) {
+		snprintf(error, error_size,
+			"no address space for a device with blocks of %" PRIu64 " bytes",
+			block_tokens * token_bytes);
 		return -1;
 	}
+	choose_shape(dev, token_bytes);
 	dev->free = malloc((size_t)dev->n_blocks * sizeof(*dev->free));
 	if (!dev->free || point_layers(dev) != 0) {
 		snprintf(error, error_size, "no memory for the device's block table");
@@ -108,6 +120,19 @@ uint8_t *replay_device_row(
 	return dev->memory + at * dev->row_bytes;
 }
 
+/* Page faults of the device are not to be paid by whoever copies first. */
+static void touch_block(const struct replay_device *dev, uint32_t block)
+{
+	uint64_t bytes = (uint64_t)dev->block_tokens * dev->row_bytes;
+
+	for (uint32_t row = 0; row < dev->n_layers * dev->planes; row++) {
+		uint8_t *at = replay_device_row(dev, row, block, 0);
+
+		for (uint64_t i = 0; i < bytes; i += TOUCH_BYTES)
+			at[i] = 0;
+	}
+}
+
 bool replay_device_take(struct replay_device *dev, uint32_t *ids, uint32_t n)
 {
 	if (n > dev->n_free) {
@@ -115,8 +140,10 @@ bool replay_device_take(struct replay_device *dev, uint32_t *ids, uint32_t n)
 
 		if (more > dev->n_blocks - dev->n_used)
 			return false;
-		while (more--)
+		while (more--) {
+			touch_block(dev, dev->n_used);
 			dev->free[dev->n_free++] = dev->n_used++;
+		}
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t at = (uint32_t)wl_rng_below(&dev->rng, dev->n_free);

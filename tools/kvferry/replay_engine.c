@@ -87,6 +87,7 @@ static void timeline_line(const char *json, size_t n, void *user)
 	fputs(run->timeline_first ? "[\n" : ",\n", run->timeline);
 	fwrite(json, 1, n, run->timeline);
 	run->timeline_first = false;
+	run->timeline_bytes += n + 2;
 }
 
 static int timeline_open(struct replay_run *run)
@@ -182,6 +183,17 @@ int replay_engine_open(struct replay_run *run)
 	return timeline_open(run);
 }
 
+/* Nobody opens a file of gigabytes: the timeline ends at its limit, the replay goes on. */
+static void cut_timeline(struct replay_run *run)
+{
+	uint64_t limit = run->options->timeline_limit;
+
+	if (!limit || run->timeline_bytes < limit || run->result->timeline_ns)
+		return;
+	(void)kvf_set_timeline(run->engine, NULL, NULL);
+	run->result->timeline_ns = tool_now_ns() - run->begin_ns;
+}
+
 int replay_poll(struct replay_run *run, struct kvf_completion *out, unsigned max)
 {
 	uint64_t begin = tool_thread_cpu_ns(), used;
@@ -191,6 +203,7 @@ int replay_poll(struct replay_run *run, struct kvf_completion *out, unsigned max
 	kvf_hist_add(&run->result->turn_cpu, used);
 	run->result->engine_cpu_ns += used;
 	run->result->polls++;
+	cut_timeline(run);
 	if (n < 0)
 		return replay_fail(
 			run, "kvf_poll: %s: %s", kvf_strerror(n), kvf_error_detail(run->engine));

@@ -121,6 +121,17 @@ static void print_compare(const struct replay_result *on, const struct replay_re
 		color.dim, color.off);
 }
 
+static void print_timeline(
+	const struct replay_options *o, const struct replay_result *on, FILE *out)
+{
+	char a[32];
+
+	fprintf(out, "  %-18s %s (open it in ui.perfetto.dev)", "timeline", o->timeline);
+	if (on->timeline_ns)
+		fprintf(out, ", the first %s", tool_time_text(a, sizeof(a), on->timeline_ns));
+	fputc('\n', out);
+}
+
 void replay_print(const struct replay_options *o, const struct replay_result *on,
 	const struct replay_result *off, FILE *out)
 {
@@ -144,7 +155,7 @@ void replay_print(const struct replay_options *o, const struct replay_result *on
 	if (off)
 		print_compare(on, off, color, out);
 	if (o->timeline)
-		fprintf(out, "  %-18s %s (open it in ui.perfetto.dev)\n", "timeline", o->timeline);
+		print_timeline(o, on, out);
 }
 
 /* ---- for machines ---- */
