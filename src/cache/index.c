@@ -12,35 +12,54 @@
 #include "cache/index.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "cache/index_table.h"
 #include "kvferry/kvf_status.h"
 
 #define CAP_MAX ((uint32_t)1 << 31)
-#define HUGE_FROM ((size_t)1 << 20) /* bytes of the array that stay on small pages */
+#define HUGE_PAGE ((size_t)2 << 20)
 #define RING 32u /* probes under way: half wait for their cells, half for their entries */
 
 static size_t array_bytes(uint32_t cap)
 {
-	size_t page = 4096;
-
-	return (size_t)kvf_align_up((uint64_t)cap * sizeof(struct kvf_entry), page);
+	/* Whole pages, where pages are big too. */
+	return (size_t)kvf_align_up((uint64_t)cap * sizeof(struct kvf_entry), (uint64_t)64 << 10);
 }
 
-/* Huge pages halve the cost of a miss, but an index with few entries is not to take one. */
+/*
+ * Address space for an array, NULL if there is none. Huge pages halve the cost of a miss, but an index with few entries is
+ * not to take one: a big array starts in the middle of where one could be, so that its first MiB gets small ones.
+ * One mapping whatever happens, as only one can be moved.
+ */
+static void *map_array(size_t bytes)
+{
+	size_t slack = bytes < 2 * HUGE_PAGE ? 0 : HUGE_PAGE;
+	size_t cut;
+	char *p = mmap(NULL, bytes + slack, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (!slack)
+		return p;
+	cut = (HUGE_PAGE / 2 - (uintptr_t)p) & (HUGE_PAGE - 1);
+	if (cut)
+		(void)munmap(p, cut);
+	if (cut < slack)
+		(void)munmap(p + cut + bytes, slack - cut);
+	return p + cut;
+}
+
 static void huge_pages(const struct kvf_index *index)
 {
 	size_t bytes = array_bytes(index->cap);
 
-	if (bytes >= 2 * HUGE_FROM)
-		(void)madvise((char *)index->entry + HUGE_FROM, bytes - HUGE_FROM, MADV_HUGEPAGE);
+	if (bytes >= 2 * HUGE_PAGE)
+		(void)madvise(index->entry, bytes, MADV_HUGEPAGE);
 }
 
 int kvf_index_init(struct kvf_index *index, struct kvf_mem *mem, uint32_t cap)
 {
-	void *p;
-
 	memset(index, 0, sizeof(*index));
 	index->mem = mem;
 	index->free_head = KVF_NIL;
@@ -49,13 +68,11 @@ int kvf_index_init(struct kvf_index *index, struct kvf_mem *mem, uint32_t cap)
 	index->cap = cap ? cap : 1;
 	if (kvf_index_table_init(index))
 		return KVF_ENOMEM;
-	p = mmap(NULL, array_bytes(index->cap), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED) {
+	index->entry = map_array(array_bytes(index->cap));
+	if (!index->entry) {
 		kvf_index_table_fini(index);
 		return KVF_ENOMEM;
 	}
-	index->entry = p;
 	huge_pages(index);
 	return KVF_OK;
 }
@@ -68,20 +85,32 @@ void kvf_index_fini(struct kvf_index *index)
 	kvf_index_table_fini(index);
 }
 
-int kvf_index_reserve(struct kvf_index *index, uint32_t cap)
+/* Moves pages, not bytes. */
+static int move_array(struct kvf_index *index, size_t from, size_t to)
 {
+	void *at = map_array(to);
 	void *p;
 
+	if (!at)
+		return KVF_ENOMEM;
+	p = mremap(index->entry, from, to, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	if (p == MAP_FAILED) {
+		(void)munmap(at, to);
+		return KVF_ENOMEM;
+	}
+	index->entry = p;
+	return KVF_OK;
+}
+
+int kvf_index_reserve(struct kvf_index *index, uint32_t cap)
+{
 	if (cap <= index->cap)
 		return KVF_OK;
 	if (cap > CAP_MAX)
 		return KVF_ENOMEM;
-	if (array_bytes(cap) != array_bytes(index->cap)) {
-		p = mremap(index->entry, array_bytes(index->cap), array_bytes(cap), MREMAP_MAYMOVE);
-		if (p == MAP_FAILED)
-			return KVF_ENOMEM;
-		index->entry = p;
-	}
+	if (array_bytes(cap) != array_bytes(index->cap) &&
+		move_array(index, array_bytes(index->cap), array_bytes(cap)))
+		return KVF_ENOMEM;
 	index->cap = cap;
 	huge_pages(index);
 	return KVF_OK;
