@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the index and the eviction list cost as they grow: thread-CPU nanoseconds and, where the kernel lets us count,
- * instructions for each operation on one chunk, and bytes for each entry.
+ * What the index and the eviction list cost as they grow: thread-CPU nanoseconds and, where the
+ * kernel lets us count, instructions for each operation on one chunk, and bytes for each entry.
  *
  *	bench_index [--ops N] [--seed S] [--scatter] [ENTRIES...]	(default 100000 1000000 10000000)
  *
- * The cache is filled with paths of PATH chunks and turned over by evicting and storing; with --scatter, which is the worst
- * case, the entries of a path lie anywhere in memory. Then, on random paths: `prefix` finds the chunks of one as a lookup does, `touch` marks them used,
- * `turnover` evicts a chunk and inserts another; `find` and `miss` ask for single random keys, one after the other.
- * The last lines give the biggest size over the smallest. For instructions without counters:
+ * The cache is filled with paths of PATH chunks and turned over by evicting and storing; with
+ * --scatter, which is the worst case, the entries of a path lie anywhere in memory. Then, on random
+ * paths: `prefix` finds the chunks of one as a lookup does, `touch` marks them used, `turnover`
+ * evicts a chunk and inserts another; `find` and `miss` ask for single random keys, one after the
+ * other. The last lines give the biggest size over the smallest. For instructions without counters:
  *	valgrind --tool=callgrind --collect-atstart=no --toggle-collect=op_prefix bench_index --ops 100000 100000
  */
 #ifndef _GNU_SOURCE

@@ -69,8 +69,8 @@ static inline void kvf_evict_unlink(
 }
 
 /*
- * LFU: policy_aux is the frequency. The empty list of a frequency costs 8 bytes; which ones are not empty is kept in three
- * levels of bits, so that the lowest is found in three steps.
+ * LFU: policy_aux is the frequency. The empty list of a frequency costs 8 bytes; which ones are not
+ * empty is kept in three levels of bits, so that the lowest is found in three steps.
  */
 #define KVF_LFU_LEAF_WORDS ((KVF_EVICT_FREQUENCY_MAX + 1) / 64)
 #define KVF_LFU_MIDDLE_WORDS (KVF_LFU_LEAF_WORDS / 64)

@@ -27,9 +27,10 @@ static size_t array_bytes(uint32_t cap)
 }
 
 /*
- * Address space for an array, NULL if there is none. Huge pages halve the cost of a miss, but an index with few entries is
- * not to take one: a big array starts in the middle of where one could be, so that its first MiB gets small ones.
- * One mapping whatever happens, as only one can be moved.
+ * Address space for an array, NULL if there is none. Huge pages halve the cost of a miss, but an
+ * index with few entries is not to take one: a big array starts in the middle of where one could
+ * be, so that its first MiB gets small ones. One mapping whatever happens, as only one can be
+ * moved.
  */
 static void *map_array(size_t bytes)
 {

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index: chunk key -> entry, for every chunk that is in RAM or on its way there. One open-addressing table of
- * (fingerprint, entry number); entries are about one cache line each in one array and name each other by number. Pointers to
- * entries hold until kvf_index_reserve(), which may move the array; numbers hold until kvf_index_free().
+ * The index: chunk key -> entry, for every chunk that is in RAM or on its way there. One
+ * open-addressing table of (fingerprint, entry number); entries are about one cache line each in
+ * one array and name each other by number. Pointers to entries hold until kvf_index_reserve(),
+ * which may move the array; numbers hold until kvf_index_free().
  *
- * The table grows a few cells at each insert: a frontier moves through the old cells, a key lies in the new table when its
- * old home is before the frontier and in the old one otherwise, so that finding it looks at one table only (index_table.h).
+ * The table grows a few cells at each insert: a frontier moves through the old cells, a key lies in
+ * the new table when its old home is before the frontier and in the old one otherwise, so that
+ * finding it looks at one table only (index_table.h).
  *
- * An entry is created with a slot-less state and lives until kvf_index_remove(); a removed ("doomed") entry that is still
- * pinned leaves the table at once and the array when its last pin goes: that is the engine's business (engine/hold.c).
+ * An entry is created with a slot-less state and lives until kvf_index_remove(); a removed
+ * ("doomed") entry that is still pinned leaves the table at once and the array when its last pin
+ * goes: that is the engine's business (engine/hold.c).
  */
 #ifndef KVF_CACHE_INDEX_H
 #define KVF_CACHE_INDEX_H
@@ -93,14 +96,16 @@ int kvf_index_reserve(struct kvf_index *index, uint32_t cap);
 
 /* Entry number of a key, KVF_NIL if absent. key: at least 16 bytes. */
 uint32_t kvf_index_find(const struct kvf_index *index, const uint8_t *key);
-/* Longest run of RESIDENT entries among n consecutive 32-byte keys, starting at keys[0]; entry numbers go to out if it is
- * not NULL. Prefetches ahead, since every probe is a cache miss. */
+/* Longest run of RESIDENT entries among n consecutive 32-byte keys, starting at keys[0]; entry
+ * numbers go to out if it is not NULL. Prefetches ahead, since every probe is a cache miss. */
 uint32_t kvf_index_resident_prefix(const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out);
-/* New entry: state FILLING, no slot, links NIL, pins 0; linked to its parent (KVF_NIL: none), whose kids grow. The key must
- * be absent. A parent that is not live counts as none. KVF_NIL: full, or no memory for the table. */
+/* New entry: state FILLING, no slot, links NIL, pins 0; linked to its parent (KVF_NIL: none),
+ * whose kids grow. The key must be absent. A parent that is not live counts as none. KVF_NIL:
+ * full, or no memory for the table. */
 uint32_t kvf_index_insert(struct kvf_index *index, const uint8_t *key, uint32_t parent);
-/* Takes the entry out of the table (state DOOMED, parent unlinked and its kids one fewer, kids' parent links cut lazily, epoch
- * moves). Whoever wants kvf_evict_release() of the parent asks kvf_index_parent() first. */
+/* Takes the entry out of the table (state DOOMED, parent unlinked and its kids one fewer, kids'
+ * parent links cut lazily, epoch moves). Whoever wants kvf_evict_release() of the parent asks
+ * kvf_index_parent() first. */
 void kvf_index_remove(struct kvf_index *index, uint32_t entry);
 /* Frees a DOOMED entry for reuse. */
 void kvf_index_free(struct kvf_index *index, uint32_t entry);

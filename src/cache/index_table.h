@@ -2,9 +2,10 @@
 /*
  * Private to index*.c: the open-addressing table under the index, and how it grows.
  *
- * A fingerprint is 32 bits of the key, never 0. Its home in a table of `size` is fingerprint * size / 2^32, so homes are in
- * the order of fingerprints: moving to a bigger table reads and writes both front to back and never looks at an entry.
- * Probing is linear, deletion shifts back, nothing wraps: more cells follow the last home.
+ * A fingerprint is 32 bits of the key, never 0. Its home in a table of `size` is fingerprint * size
+ * / 2^32, so homes are in the order of fingerprints: moving to a bigger table reads and writes both
+ * front to back and never looks at an entry. Probing is linear, deletion shifts back, nothing
+ * wraps: more cells follow the last home.
  */
 #ifndef KVF_CACHE_INDEX_TABLE_H
 #define KVF_CACHE_INDEX_TABLE_H
@@ -52,8 +53,9 @@ static inline struct kvf_index_cell *kvf_index_start(
 }
 
 /*
- * Cells in all, the always empty last one included. Big tables have twice what inserts may use behind the last home: keys of
- * two tables meet there when one grows, the few that were inserted meanwhile and those that were there.
+ * Cells in all, the always empty last one included. Big tables have twice what inserts may use
+ * behind the last home: keys of two tables meet there when one grows, the few that were inserted
+ * meanwhile and those that were there.
  */
 static inline size_t kvf_index_cells(const struct kvf_index_table *table)
 {
@@ -65,7 +67,8 @@ static inline size_t kvf_index_cells(const struct kvf_index_table *table)
 /* The first table. KVF_OK, KVF_ENOMEM. */
 int kvf_index_table_init(struct kvf_index *index);
 void kvf_index_table_fini(struct kvf_index *index);
-/* Before an insert: starts growing when it is time, moves a few cells. KVF_OK, or KVF_ENOMEM: too full to take another key. */
+/* Before an insert: starts growing when it is time, moves a few cells. KVF_OK, or KVF_ENOMEM:
+ * too full to take another key. */
 int kvf_index_table_step(struct kvf_index *index);
 /* KVF_OK, or KVF_ENOMEM: too many keys crowd around this one. */
 int kvf_index_table_put(struct kvf_index *index, uint32_t fingerprint, uint32_t entry);

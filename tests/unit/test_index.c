@@ -1,60 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The index against a naive model, through growth, reuse, crowding and failing memory. */
+/* The index against a naive model; stale parents, many kids, and what verify() sees. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
 
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-
-#include "cache/index.h"
-#include "kvferry/kvferry.h"
-#include "tests/harness.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define HAVE_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAVE_ASAN 1
-#endif
-#endif
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-	return x ^ (x >> 31);
-}
-
-static uint32_t below(uint64_t *state, uint32_t n)
-{
-	return (uint32_t)(next_random(state) % n);
-}
-
-/* Key number i of a test: 32 bytes that look random. */
-static void make_key(uint8_t key[32], uint64_t i)
-{
-	uint64_t state = i * 0x2545f4914f6cdd1du + 77;
-
-	for (int w = 0; w < 4; w++) {
-		uint64_t x = next_random(&state);
-
-		memcpy(key + 8 * w, &x, sizeof(x));
-	}
-}
-
-static void check(const struct kvf_index *index)
-{
-	const char *why = "";
-	int rc = kvf_index_verify(index, &why);
-
-	CU_ASSERT_EQUAL(rc, KVF_OK);
-	if (rc)
-		fprintf(stderr, "    %s\n", why);
-}
+#include "tests/unit/cache_rig.h"
 
 /* The model: for each key of a universe the entry it has, and to which key's incarnation its parent link goes. */
 struct model_key {
@@ -306,79 +256,6 @@ static void test_large(void)
 	run_model(60000, 60000, 1500000, 21);
 }
 
-/* All keys stay reachable while a big table moves, and removal works on both sides of the frontier. */
-static void test_growth(void)
-{
-	const uint32_t n = 400000;
-	struct kvf_mem mem;
-	struct kvf_index index;
-	uint64_t random = 4;
-	uint32_t moving = 0;
-	uint8_t key[32];
-
-	kvf_mem_init(&mem, NULL);
-	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, n), KVF_OK);
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t probe;
-
-		make_key(key, i);
-		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
-		probe = below(&random, i + 1);
-		make_key(key, probe);
-		CU_ASSERT_EQUAL(kvf_index_find(&index, key), probe);
-		make_key(key, (uint64_t)n + i);
-		CU_ASSERT_EQUAL(kvf_index_find(&index, key), KVF_NIL);
-		moving += index.old.cell != NULL;
-		if (index.old.cell && i % 64 == 0) {
-			make_key(key, probe);
-			kvf_index_remove(&index, probe);
-			CU_ASSERT_EQUAL(kvf_index_find(&index, key), KVF_NIL);
-			kvf_index_free(&index, probe);
-			CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), probe);
-		}
-		if (i % 40000 == 0)
-			check(&index);
-	}
-	CU_ASSERT_TRUE(moving > 1000 && moving < n / 2);
-	make_key(key, n);
-	CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
-	CU_ASSERT_TRUE(kvf_index_bytes(&index) / n < 96);
-	check(&index);
-	kvf_index_fini(&index);
-	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
-}
-
-static void test_reserve(void)
-{
-	struct kvf_mem mem;
-	struct kvf_index index;
-	uint8_t key[32];
-	uint32_t i = 0;
-
-	kvf_mem_init(&mem, NULL);
-	CU_ASSERT_EQUAL(kvf_index_init(&index, &mem, UINT32_MAX), KVF_ENOMEM);
-	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 10), KVF_OK);
-	for (uint32_t cap = 10; cap < 300000; cap *= 3) {
-		CU_ASSERT_EQUAL(kvf_index_reserve(&index, cap), KVF_OK);
-		CU_ASSERT_EQUAL(kvf_index_reserve(&index, cap / 2), KVF_OK);
-		CU_ASSERT_EQUAL(index.cap, cap);
-		for (; i < cap; i++) {
-			make_key(key, i);
-			CU_ASSERT_EQUAL(kvf_index_insert(&index, key, i ? i - 1 : KVF_NIL), i);
-		}
-		make_key(key, i);
-		CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
-		check(&index);
-	}
-	CU_ASSERT_EQUAL(kvf_index_reserve(&index, UINT32_MAX), KVF_ENOMEM);
-	for (uint32_t j = 0; j < i; j++) {
-		make_key(key, j);
-		CU_ASSERT_EQUAL(kvf_index_find(&index, key), j);
-	}
-	kvf_index_fini(&index);
-	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
-}
-
 /* A parent goes before its kid, its number is used again by a stranger: the kid must not count as the stranger's. */
 static void test_stale_parent(void)
 {
@@ -441,167 +318,6 @@ static void test_many_kids(void)
 	check(&index);
 	kvf_index_fini(&index);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
-}
-
-/* A key whose fingerprint is as wanted: the index multiplies by an odd constant, this divides by it. */
-static void make_crowded(uint8_t key[32], uint32_t fingerprint, uint64_t i)
-{
-	const uint64_t k = 0x9e3779b97f4a7c15u;
-	uint64_t inverse = k;
-	uint64_t a, b = i * 0x2545f4914f6cdd1du;
-
-	for (int r = 0; r < 6; r++)
-		inverse *= 2 - k * inverse;
-	a = (((uint64_t)fingerprint << 32) * inverse) ^ (b << 1);
-	memset(key, 0, 32);
-	memcpy(key, &a, sizeof(a));
-	memcpy(key + 8, &b, sizeof(b));
-}
-
-/* Keys made to collide are refused before probing gets long, the others are not harmed, in the middle and at the end. */
-static void test_crowding(void)
-{
-	static const uint32_t crowd_at[] = { 0, 1, 0x80000000u, 0xfffffff0u, UINT32_MAX };
-	const uint32_t n = 60000;
-	struct kvf_mem mem;
-	struct kvf_index index;
-	uint8_t key[32];
-
-	kvf_mem_init(&mem, NULL);
-	for (size_t w = 0; w < KVF_ARRAY_LEN(crowd_at); w++) {
-		uint32_t crowd = 0, refused = 0, harmed = 0;
-
-		CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, n), KVF_OK);
-		for (uint32_t i = 0; i < n; i++) {
-			bool made = i > 2000 && i % 8 == 0;
-
-			if (made)
-				make_crowded(key, crowd_at[w], i);
-			else
-				make_key(key, i);
-			if (kvf_index_insert(&index, key, KVF_NIL) == KVF_NIL) {
-				refused++;
-				harmed += !made;
-			} else {
-				crowd += made;
-			}
-			if (i % 10000 == 0)
-				check(&index);
-		}
-		CU_ASSERT_TRUE(crowd >= 300 && crowd <= 2000);
-		CU_ASSERT_TRUE(harmed <= n / 50);
-		CU_ASSERT_EQUAL(index.n, n - refused);
-		check(&index);
-		for (uint32_t e = 0; e < index.used; e++) {
-			memcpy(key, kvf_index_entry(&index, e)->key, 16);
-			kvf_index_remove(&index, e);
-			CU_ASSERT_EQUAL(kvf_index_find(&index, key), KVF_NIL);
-			if (e % 5000 == 0)
-				check(&index);
-		}
-		CU_ASSERT_EQUAL(index.n, 0);
-		kvf_index_fini(&index);
-	}
-	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
-}
-
-struct fuse {
-	uint64_t left; /* allocations that still succeed */
-};
-
-static void *fuse_alloc(size_t n, void *user)
-{
-	struct fuse *fuse = user;
-
-	if (!fuse->left)
-		return NULL;
-	fuse->left--;
-	return malloc(n);
-}
-
-static void fuse_release(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
-}
-
-/* Every allocation of growth fails once: inserts go on to nine tenths, then are refused, then go on when there is memory. */
-static void test_no_memory(void)
-{
-	for (uint64_t k = 0; k < 8; k++) {
-		struct fuse fuse = { .left = k };
-		struct kvf_allocator allocator = {
-			.alloc = fuse_alloc, .release = fuse_release, .user = &fuse
-		};
-		struct kvf_mem mem;
-		struct kvf_index index;
-		uint8_t key[32];
-		uint32_t i = 0;
-
-		kvf_mem_init(&mem, &allocator);
-		if (k == 0) {
-			CU_ASSERT_EQUAL(kvf_index_init(&index, &mem, 30000), KVF_ENOMEM);
-			continue;
-		}
-		CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 30000), KVF_OK);
-		for (; i < 30000; i++) {
-			make_key(key, i);
-			if (kvf_index_insert(&index, key, KVF_NIL) == KVF_NIL)
-				break;
-		}
-		CU_ASSERT_EQUAL(i, k == 8 ? 30000 : (uint64_t)(128u << k) * 9 / 10);
-		CU_ASSERT_EQUAL(index.n, i);
-		check(&index);
-		fuse.left = 100;
-		for (; i < 30000; i++) {
-			uint32_t e;
-
-			make_key(key, i);
-			e = kvf_index_insert(&index, key, KVF_NIL);
-			for (int again = 0; e == KVF_NIL && again < 600; again++) {
-				/* It asks again every so many inserts, refused ones included. */
-				e = kvf_index_insert(&index, key, KVF_NIL);
-			}
-			CU_ASSERT_NOT_EQUAL_FATAL(e, KVF_NIL);
-		}
-		check(&index);
-		kvf_index_fini(&index);
-		CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
-	}
-}
-
-/* Mapping fails too: of the entries at init and at reserve. */
-static void test_no_address_space(void)
-{
-#ifdef HAVE_ASAN
-	kvf_test_skip("AddressSanitizer owns the address space");
-#else
-	struct rlimit was, tight;
-	struct kvf_mem mem;
-	struct kvf_index index;
-	int rc_init, rc_reserve, rc_big;
-
-	if (getrlimit(RLIMIT_AS, &was)) {
-		kvf_test_skip("address space cannot be limited here");
-		return;
-	}
-	tight = was;
-	tight.rlim_cur = (rlim_t)2 << 30;
-	kvf_mem_init(&mem, NULL);
-	setrlimit(RLIMIT_AS, &tight);
-	rc_big = kvf_index_init(&index, &mem, 100000000);
-	rc_init = kvf_index_init(&index, &mem, 100);
-	rc_reserve = kvf_index_reserve(&index, 100000000);
-	setrlimit(RLIMIT_AS, &was);
-	CU_ASSERT_EQUAL(rc_big, KVF_ENOMEM);
-	CU_ASSERT_EQUAL(rc_init, KVF_OK);
-	CU_ASSERT_EQUAL(rc_reserve, KVF_ENOMEM);
-	CU_ASSERT_EQUAL(index.cap, 100);
-	check(&index);
-	kvf_index_fini(&index);
-	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
-#endif
 }
 
 /* verify() must see damage. */
@@ -668,13 +384,8 @@ int main(int argc, char **argv)
 		{ "small", test_small },
 		{ "medium", test_medium },
 		{ "large", test_large },
-		{ "growth", test_growth },
-		{ "reserve", test_reserve },
 		{ "stale_parent", test_stale_parent },
 		{ "many_kids", test_many_kids },
-		{ "crowding", test_crowding },
-		{ "no_memory", test_no_memory },
-		{ "no_address_space", test_no_address_space },
 		{ "verify_sees", test_verify_sees },
 	};
 	return kvf_test_main("index", tests, KVF_ARRAY_LEN(tests), argc, argv);
