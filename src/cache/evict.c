@@ -98,6 +98,8 @@ int kvf_evict_insert(struct kvf_evict *evict, uint32_t e)
 	evict->n++;
 	if (evict->policy == KVF_POLICY_LRU)
 		parent = kvf_index_parent(evict->index, e);
+	if (parent != KVF_NIL && entry[parent].tenant != entry[e].tenant)
+		parent = KVF_NIL;
 	if (parent != KVF_NIL &&
 		(entry[parent].flags & (KVF_ENTRY_LISTED | KVF_ENTRY_PARKED)) == KVF_ENTRY_LISTED)
 		kvf_evict_push_behind(entry, &evict->order, parent, e);

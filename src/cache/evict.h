@@ -6,7 +6,8 @@
  * LRU and LFU keep the rule "a suffix goes before its prefix": an entry with kids is not taken
  * while another can be. Entries that reach the eviction end but cannot go (pinned, leased, kids)
  * are parked and come back to that very end when they can (kvf_evict_release), so that the scan
- * never walks over them twice. FIFO and MRU do not look at kids.
+ * never walks over them twice. FIFO and MRU do not look at kids. One index can have several orders,
+ * one for each tenant: an entry is always given to the order of its tenant.
  *
  *	policy	listed		touched			goes next
  *	LRU	behind parent	to the far end		at the eviction end
@@ -55,7 +56,7 @@ int kvf_evict_init(struct kvf_evict *evict, struct kvf_mem *mem, struct kvf_inde
 void kvf_evict_fini(struct kvf_evict *evict);
 
 /* The entry became RESIDENT. With LRU it is placed just behind its parent on the eviction side
- * if the parent is listed in order, else at the far end. KVF_OK always: what LFU needs for it
+ * if the parent is of the same tenant and listed in order, else at the far end. KVF_OK always: what LFU needs for it
  * was taken at init. */
 int kvf_evict_insert(struct kvf_evict *evict, uint32_t entry);
 /* The entries of one path, prefix first, were used. LRU: afterwards the suffix goes before the

@@ -330,6 +330,35 @@ static void test_kids_pinned(void)
 	cache_close(&c);
 }
 
+/* Two orders over one index: a child never goes onto the list of another tenant's parent. */
+static void test_two_tenants(void)
+{
+	struct cache c;
+	struct kvf_evict other;
+	const char *why;
+	uint8_t key[32];
+	uint32_t root, kid;
+
+	cache_open(&c, KVF_POLICY_LRU, 4);
+	CU_ASSERT_EQUAL_FATAL(kvf_evict_init(&other, &c.mem, &c.index, KVF_POLICY_LRU), KVF_OK);
+	root = cache_add(&c, 0, KVF_NIL);
+	make_key(key, 1);
+	kid = kvf_index_insert(&c.index, key, root);
+	at(&c, kid)->tenant = 1;
+	at(&c, kid)->state = KVF_ENTRY_RESIDENT;
+	kvf_evict_insert(&other, kid);
+	CU_ASSERT_EQUAL(kvf_evict_verify(&other, &why), KVF_OK);
+	cache_check(&c);
+	CU_ASSERT_EQUAL(kvf_evict_victim(&other), kid);
+	kvf_evict_remove(&other, kid);
+	kvf_index_remove(&c.index, kid);
+	kvf_evict_release(&c.evict, root);
+	CU_ASSERT_EQUAL(kvf_evict_victim(&other), KVF_NIL);
+	CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), root);
+	kvf_evict_fini(&other);
+	cache_close(&c);
+}
+
 /* Victims cost O(1): with everything pinned, the second call looks at nothing. */
 static void test_bounded(void)
 {
@@ -454,6 +483,7 @@ int main(int argc, char **argv)
 		{ "model_mru", test_model_mru },
 		{ "suffix_first", test_suffix_first },
 		{ "kids_pinned", test_kids_pinned },
+		{ "two_tenants", test_two_tenants },
 		{ "bounded", test_bounded },
 		{ "lfu_memory", test_lfu_memory },
 		{ "verify_sees", test_verify_sees },
