@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whatever a server says: read in one piece, in pieces whose sizes the first byte decides, and with payloads taken past the
- * reader, it must give the same tokens; the reader never uses more than it was given.
+ * Whatever a server says: read in one piece, in pieces whose sizes the first byte decides, and with payloads taken
+ * past the reader, it must give the same tokens; the reader never uses more than it was given.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * LMCache's names and metadata for tiers that store under them (KVF_TIER_WIRE): what of a name is the same for all chunks is
- * printed once, at open.
+ * LMCache's names and metadata for tiers that store under them (KVF_TIER_WIRE): what of a name is the same for all
+ * chunks is printed once, at open.
  */
 #include "engine/engine.h"
 
@@ -12,8 +12,8 @@
 #include "token/wire_key.h"
 #include "token/wire_meta.h"
 
-/* A chunk without LMCache's hash goes by its key: 64 digits, which no hash of LMCache's that is a number ever has, and a
- * digest only by a collision of SHA-256. */
+/* A chunk without LMCache's hash goes by its key: 64 digits, which no hash of LMCache's that is a number ever has,
+ * and a digest only by a collision of SHA-256. */
 #define KEY_DIGITS (2 * KVF_KEY_BYTES)
 
 static bool multiprocess(const struct kvf_engine *e)
@@ -189,7 +189,7 @@ static int check_layout(const struct kvf_engine *e, struct kvf_report *report)
 	}
 	if (layout->payload_order != KVF_PAYLOAD_LMCACHE) {
 		kvf_report_add(report, KVF_ERROR,
-			       "layout.payload_order: KVF_PAYLOAD_PAGES is an order that LMCache's formats do not know");
+			       "layout.payload_order: KVF_PAYLOAD_PAGES is not an order of LMCache's formats");
 		return KVF_ENOTSUP;
 	}
 	return KVF_OK;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Wire names of a sequence: LMCache's hash of every full chunk beside its key, kept the same way (shared by forks, cut by
- * truncate), and what stands behind it in the name. Only where a tier asks for them.
+ * Wire names of a sequence: LMCache's hash of every full chunk beside its key, kept the same way (shared by forks,
+ * cut by truncate), and what stands behind it in the name. Only where a tier asks for them.
  *
- * Some chunks have none, because LMCache has no name for them that nothing else could have: everything of a sequence with
- * an adapter, keys of the host, a salt (in-process names know none) or tags (multiprocess names know none), and all from
- * the first chunk on that content ids touch. They go by their key.
+ * Some chunks have none, because LMCache has no name for them that nothing else could have: everything of a sequence
+ * with an adapter, keys of the host, a salt (in-process names know none) or tags (multiprocess names know none), and
+ * all from the first chunk on that content ids touch. They go by their key.
  */
 #ifndef KVF_TOKEN_SEQ_WIRE_H
 #define KVF_TOKEN_SEQ_WIRE_H

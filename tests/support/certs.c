@@ -47,7 +47,7 @@ static X509 *make_cert(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *
 	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : subject);
 	X509_set_pubkey(cert, key);
-	if (!add_extension(cert, issuer ? issuer : cert, NID_basic_constraints, issuer ? "CA:FALSE" : "critical,CA:TRUE") ||
+	if (!add_extension(cert, issuer ? issuer : cert, NID_basic_constraints, issuer ? "CA:FALSE" : "CA:TRUE") ||
 	    (alt && !add_extension(cert, issuer, NID_subject_alt_name, alt)) ||
 	    !X509_sign(cert, issuer ? issuer_key : key, EVP_sha256())) {
 		X509_free(cert);

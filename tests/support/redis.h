@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A real Redis (or Valkey) server for one test: on a private port of 127.0.0.1 and a socket in a directory of its own. */
+/* A real Redis (or Valkey) server for one test: on a private port of 127.0.0.1 and a socket in a directory of its
+ * own. */
 #ifndef KVF_TESTS_SUPPORT_REDIS_H
 #define KVF_TESTS_SUPPORT_REDIS_H
 
@@ -32,8 +33,8 @@ void redis_go_on(struct redis *r);
 
 /*
  * One command and its answer: of the words up to a NULL. Returns the text of a status, an error (with its '-') or an
- * integer, or the bytes of a string, in memory that the next call uses again; NULL for nil. *n may be NULL. Arrays: their
- * elements with a newline behind each.
+ * integer, or the bytes of a string, in memory that the next call uses again; NULL for nil. *n may be NULL. Arrays:
+ * their elements with a newline behind each.
  */
 const char *redis_call(struct redis *r, size_t *n, ...);
 /* SET with binary value. */

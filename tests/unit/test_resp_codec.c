@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tokens as text, so that whole replies can be compared: kind, depth.index, value; '.' ends a reply, '!' marks a push. */
+/* Tokens as text, so that whole replies can be compared: kind, depth.index, value; '.' ends a reply, '!' marks a
+ * push. */
 struct script {
 	char text[4096];
 	size_t n;
@@ -20,8 +21,8 @@ static void note(struct script *s, const struct kvf_resp_token *t, bool joined)
 
 	if (t->kind == KVF_RESP_DATA) {
 		/* Pieces of a string join. */
-		s->n += (size_t)snprintf(s->text + s->n, sizeof(s->text) - s->n, "%s%.*s", joined ? "" : "\"", (int)t->n,
-					 t->text);
+		s->n += (size_t)snprintf(s->text + s->n, sizeof(s->text) - s->n, "%s%.*s", joined ? "" : "\"",
+					 (int)t->n, t->text);
 		return;
 	}
 	if (t->kind == KVF_RESP_STATUS || t->kind == KVF_RESP_ERROR)
@@ -184,6 +185,8 @@ static void test_no_resp(void)
 
 static void test_writer(void)
 {
+	static const char want[] = "*5\r\n$3\r\nSET\r\n$5\r\nabcde\r\n$10\r\n4294967296\r\n$2\r\n\r\n\r\n"
+				   "$10\r\n0123456789\r\n";
 	char buf[128];
 	struct kvf_resp_writer w = { .buf = buf, .cap = sizeof(buf) };
 
@@ -195,14 +198,13 @@ static void test_writer(void)
 	kvf_resp_put_length(&w, 10);
 	kvf_resp_put_raw(&w, "0123456789\r\n", 12);
 	CU_ASSERT_FALSE(w.full);
-	CU_ASSERT_EQUAL(w.n, strlen("*5\r\n$3\r\nSET\r\n$5\r\nabcde\r\n$10\r\n4294967296\r\n$2\r\n\r\n\r\n$10\r\n0123456789\r\n"));
-	CU_ASSERT_NSTRING_EQUAL(
-		buf, "*5\r\n$3\r\nSET\r\n$5\r\nabcde\r\n$10\r\n4294967296\r\n$2\r\n\r\n\r\n$10\r\n0123456789\r\n", w.n);
+	CU_ASSERT_EQUAL(w.n, strlen(want));
+	CU_ASSERT_NSTRING_EQUAL(buf, want, w.n);
 	for (size_t cap = 0; cap < w.n; cap++) {
 		struct kvf_resp_writer small = { .buf = buf, .cap = cap };
 
 		kvf_resp_put_head(&small, 1);
-		kvf_resp_put_text(&small, "a word that is too long for most of these, and then some more of the same kind");
+		kvf_resp_put_text(&small, "a word that is too long for most of these, and then some more");
 		CU_ASSERT(small.full);
 		CU_ASSERT(small.n <= cap);
 	}

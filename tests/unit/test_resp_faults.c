@@ -125,8 +125,15 @@ static void test_damage(void)
 		bool stale;
 		long keys_left;
 	} all[] = {
-		{ overwrite_bytes, true, 0 }, { shorten_bytes, true, 0 }, { drop_bytes, false, 0 }, { drop_meta, false, 2 },
-		{ wrong_type_of_meta, false, 3 }, { other_meta, false, 3 },     { wrong_type, false, 0 },	  { other_side, true, 0 },  { long_side, true, 0 },
+		{ overwrite_bytes, true, 0 },
+		{ shorten_bytes, true, 0 },
+		{ drop_bytes, false, 0 },
+		{ drop_meta, false, 2 },
+		{ wrong_type_of_meta, false, 3 },
+		{ other_meta, false, 3 },
+		{ wrong_type, false, 0 },
+		{ other_side, true, 0 },
+		{ long_side, true, 0 },
 	};
 
 	if (!begin(NULL))

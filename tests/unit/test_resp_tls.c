@@ -91,8 +91,8 @@ static void test_verified(void)
 
 static void test_named_and_client(void)
 {
-	const char *const both[] = { "kvf_tls_ca_file",	 ca,	     "kvf_tls_server_name", "redis.test", "kvf_tls_cert_file",
-				     client_cert,	 "kvf_tls_key_file", client_key,	    NULL };
+	const char *const both[] = { "kvf_tls_ca_file", ca, "kvf_tls_server_name", "redis.test",
+				     "kvf_tls_cert_file", client_cert, "kvf_tls_key_file", client_key, NULL };
 	const char *const alone[] = { "kvf_tls_ca_file", ca, "kvf_tls_server_name", "redis.test", NULL };
 
 	if (!begin("DNS:redis.test", "yes"))

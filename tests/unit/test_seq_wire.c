@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LMCache's hashes beside the keys of a sequence: the same whatever way the tokens came and went, and none where LMCache
- * has no name that is this chunk's alone. */
+/* LMCache's hashes beside the keys of a sequence: the same whatever way the tokens came and went, and none where
+ * LMCache has no name that is this chunk's alone. */
 #include "tests/harness.h"
 #include "token/seq.h"
 
@@ -226,7 +226,10 @@ static unsigned allowed;
 static void *stingy_alloc(size_t n, void *user)
 {
 	(void)user;
-	return allowed-- ? malloc(n) : (allowed = 0, NULL);
+	if (!allowed)
+		return NULL;
+	allowed--;
+	return malloc(n);
 }
 
 static void stingy_release(void *p, size_t n, void *user)

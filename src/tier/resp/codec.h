@@ -2,8 +2,8 @@
 /*
  * The wire of Redis, without any I/O: what a server says (RESP2 and RESP3) as a stream of tokens, and what it is told.
  *
- * The reader takes bytes in pieces of any size. It never buffers a payload: inside a bulk string it hands out the bytes as
- * they lie in its input, or the owner puts them where they belong by itself and says how many there were
+ * The reader takes bytes in pieces of any size. It never buffers a payload: inside a bulk string it hands out the
+ * bytes as they lie in its input, or the owner puts them where they belong by itself and says how many there were
  * (kvf_resp_took()), which is how a value goes from the socket into its slot. Attributes are swallowed and pushes are
  * marked, so that what comes out is one reply for each command, in order.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One connection: from the first connect() to its loss. What it is told to say is text in one buffer, with payloads named by
- * address in between; what it owes is a ring of commands, answered in order. Reconnecting is its tier's decision.
+ * One connection: from the first connect() to its loss. What it is told to say is text in one buffer, with payloads
+ * named by address in between; what it owes is a ring of commands, answered in order. Reconnecting is its tier's
+ * decision.
  *
  *	OFF -> CONNECTING -> [SECURING] -> GREETING -> READY -> OFF
  */

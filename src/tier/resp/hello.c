@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The greeting: HELLO 3 with AUTH and SETNAME, or AUTH, SELECT and CLIENT SETNAME one by one where the server is too old for
- * it. What a server says while it is being greeted is never logged: an old one repeats the words it did not understand, the
- * password among them.
+ * The greeting: HELLO 3 with AUTH and SETNAME, or AUTH, SELECT and CLIENT SETNAME one by one where the server is too
+ * old for it. What a server says while it is being greeted is never logged: an old one repeats the words it did not
+ * understand, the password among them.
  */
 #include <fcntl.h>
 #include <string.h>

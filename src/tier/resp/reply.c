@@ -14,11 +14,21 @@ enum kvf_resp_error kvf_resp_error_of(const char *text)
 		const char *word;
 		enum kvf_resp_error error;
 	} known[] = {
-		{ "OOM", KVF_RESP_REFUSED },	     { "READONLY", KVF_RESP_REFUSED }, { "MISCONF", KVF_RESP_REFUSED },
-		{ "NOREPLICAS", KVF_RESP_REFUSED },  { "NOAUTH", KVF_RESP_NO_AUTH },   { "WRONGPASS", KVF_RESP_NO_AUTH },
-		{ "NOPERM", KVF_RESP_REFUSED },	     { "LOADING", KVF_RESP_DOWN },     { "MASTERDOWN", KVF_RESP_DOWN },
-		{ "CLUSTERDOWN", KVF_RESP_DOWN },    { "TRYAGAIN", KVF_RESP_DOWN },    { "BUSY", KVF_RESP_DOWN },
-		{ "MOVED", KVF_RESP_DOWN },	     { "ASK", KVF_RESP_DOWN },	       { "EXECABORT", KVF_RESP_OTHER },
+		{ "OOM", KVF_RESP_REFUSED },
+		{ "READONLY", KVF_RESP_REFUSED },
+		{ "MISCONF", KVF_RESP_REFUSED },
+		{ "NOREPLICAS", KVF_RESP_REFUSED },
+		{ "NOPERM", KVF_RESP_REFUSED },
+		{ "NOAUTH", KVF_RESP_NO_AUTH },
+		{ "WRONGPASS", KVF_RESP_NO_AUTH },
+		{ "LOADING", KVF_RESP_DOWN },
+		{ "MASTERDOWN", KVF_RESP_DOWN },
+		{ "CLUSTERDOWN", KVF_RESP_DOWN },
+		{ "TRYAGAIN", KVF_RESP_DOWN },
+		{ "BUSY", KVF_RESP_DOWN },
+		{ "MOVED", KVF_RESP_DOWN },
+		{ "ASK", KVF_RESP_DOWN },
+		{ "EXECABORT", KVF_RESP_OTHER },
 		{ "ERR unknown command", KVF_RESP_UNKNOWN_COMMAND },
 		{ "ERR invalid password", KVF_RESP_NO_AUTH }, /* Redis 5 */
 		{ "ERR Client sent AUTH, but no password", KVF_RESP_NO_AUTH },
@@ -83,8 +93,9 @@ static void judge(struct kvf_resp_conn *c, const struct kvf_tier_req *req)
 	struct kvf_resp_reply *r = &c->reply;
 	uint32_t tokens = req->n_tokens ? req->n_tokens : tier->chunk_tokens;
 	bool meta = kvf_resp_with_meta(tier);
+	const uint8_t *meta_bytes = meta ? r->meta_bytes : NULL;
 
-	if (tier->host->wire_payload(tier->host, tokens, meta ? r->meta_bytes : NULL, r->meta_n, &r->expect) || r->odd ||
+	if (tier->host->wire_payload(tier->host, tokens, meta_bytes, r->meta_n, &r->expect) || r->odd ||
 	    (meta && !r->meta))
 		r->expect = 0;
 	if (!r->side || !r->expect)

@@ -49,6 +49,7 @@ static void local(struct kvf_resp_resolver *r, const char *path)
 #define MAX_SOCKETS 16
 #define QUERY_TIMEOUT_MS 2000
 #define QUERY_TRIES 2
+#define OPTIONS (ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES)
 
 struct lookup_socket {
 	struct kvf_watch watch;
@@ -137,8 +138,7 @@ static int start_names(struct kvf_resp_resolver *r, struct kvf_mem *mem, struct 
 	options.sock_state_cb_data = names;
 	options.timeout = QUERY_TIMEOUT_MS;
 	options.tries = QUERY_TRIES;
-	if (ares_library_init(ARES_LIB_INIT_ALL) ||
-	    ares_init_options(&names->channel, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES)) {
+	if (ares_library_init(ARES_LIB_INIT_ALL) || ares_init_options(&names->channel, &options, OPTIONS)) {
 		kvf_report_add(report, KVF_ERROR, "remote_url: host: the resolver could not be set up");
 		kvf_mem_free(mem, names, sizeof(*names));
 		return KVF_EIO;
@@ -218,8 +218,8 @@ static int start_names(struct kvf_resp_resolver *r, struct kvf_mem *mem, struct 
 	(void)mem;
 	(void)host;
 	kvf_report_add(report, KVF_ERROR,
-		       "remote_url: host: \"%s\" is a name, and this build has no c-ares to look it up without blocking; "
-		       "write its address",
+		       "remote_url: host: \"%s\" is a name, and this build has no c-ares to look it up with; write "
+		       "its address",
 		       o->host);
 	return KVF_ENOTSUP;
 }

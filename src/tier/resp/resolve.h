@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a host's name to an address, without blocking: numeric addresses, "localhost" and paths at once, names by c-ares in
- * the engine's own loop, again after every failed connect. Without c-ares names are refused.
+ * From a host's name to an address, without blocking: numeric addresses, "localhost" and paths at once, names by
+ * c-ares in the engine's own loop, again after every failed connect. Without c-ares names are refused.
  */
 #ifndef KVF_TIER_RESP_RESOLVE_H
 #define KVF_TIER_RESP_RESOLVE_H

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Redis and Valkey tier: chunks in a server that speaks RESP, under LMCache's names and in its formats (docs/remote.md).
+ * The Redis and Valkey tier: chunks in a server that speaks RESP, under LMCache's names and in its formats
+ * (docs/remote.md).
  *
  * One connection carries the small commands (EXISTS, UNLINK), so that they never wait behind a value, and several carry
- * values; of these the first carries no PUT, so that a retrieve never waits behind a spill. Values go between socket and
- * slot without another copy (TLS: one, in OpenSSL).
+ * values; of these the first carries no PUT, so that a retrieve never waits behind a spill. Values go between socket
+ * and slot without another copy (TLS: one, in OpenSSL).
  */
 #ifndef KVF_TIER_RESP_RESP_H
 #define KVF_TIER_RESP_RESP_H
@@ -54,9 +55,9 @@ struct kvf_resp_options {
 void kvf_resp_options_init(struct kvf_resp_options *options);
 
 /*
- * Reads a URL into the options: redis, rediss, unix, resp, valkey; user and password percent-decoded; the database from the
- * path or ?db=. KVF_OK, KVF_EINVAL, KVF_ERANGE, KVF_ENOTSUP (several servers). The report never shows the URL: it may carry
- * a password.
+ * Reads a URL into the options: redis, rediss, unix, resp, valkey; user and password percent-decoded; the database
+ * from the path or ?db=. KVF_OK, KVF_EINVAL, KVF_ERANGE, KVF_ENOTSUP (several servers). The report never shows the
+ * URL: it may carry a password.
  */
 int kvf_resp_url_parse(const char *url, struct kvf_report *report, struct kvf_resp_options *options);
 

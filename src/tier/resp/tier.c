@@ -141,8 +141,8 @@ static bool may_come(struct kvf_resp_tier *tier, struct kvf_resp_conn *c)
 	return c->state != KVF_RESP_OFF || (!tier->resolver.addr_n && kvf_resp_resolver_busy(&tier->resolver));
 }
 
-/* The connection with the least to do. KVF_EAGAIN: none has room now, KVF_EBUSY: none is there yet, KVF_EIO: none is to be
- * had. */
+/* The connection with the least to do. KVF_EAGAIN: none has room now, KVF_EBUSY: none is there yet, KVF_EIO: none is
+ * to be had. */
 static int choose(struct kvf_resp_tier *tier, enum kvf_resp_class klass, struct kvf_resp_conn **out)
 {
 	uint32_t first = klass == KVF_RESP_SMALL ? 0 : klass == KVF_RESP_PUTS && tier->n_conns > 2 ? 2 : 1;

@@ -281,11 +281,12 @@ int64_t kvf_resp_tls_send(struct kvf_resp_io *io, const struct iovec *iov, int n
 
 	ERR_clear_error();
 	for (int i = 0; i < n; i++) {
+		const char *from = iov[i].iov_base;
 		size_t at = 0;
 
 		while (at < iov[i].iov_len) {
 			size_t put = 0;
-			int rc = SSL_write_ex(io->tls->ssl, (const char *)iov[i].iov_base + at, iov[i].iov_len - at, &put);
+			int rc = SSL_write_ex(io->tls->ssl, from + at, iov[i].iov_len - at, &put);
 
 			if (rc != 1) {
 				rc = outcome(io, rc);

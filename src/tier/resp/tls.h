@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLS around a connection: OpenSSL over a BIO of our own, whose writes cannot raise SIGPIPE. Payloads are decrypted into the
- * slot and encrypted from it. Without libssl every call says KVF_ENOTSUP.
+ * TLS around a connection: OpenSSL over a BIO of our own, whose writes cannot raise SIGPIPE. Payloads are decrypted
+ * into the slot and encrypted from it. Without libssl every call says KVF_ENOTSUP.
  */
 #ifndef KVF_TIER_RESP_TLS_H
 #define KVF_TIER_RESP_TLS_H
@@ -10,7 +10,8 @@
 #include "tier/resp/io.h"
 #include "tier/resp/resp.h"
 
-/* Reads certificates and keys (during open). KVF_OK, KVF_ENOMEM, KVF_EIO (a file), KVF_ENOTSUP; the report says which. */
+/* Reads certificates and keys (during open). KVF_OK, KVF_ENOMEM, KVF_EIO (a file), KVF_ENOTSUP; the report says
+ * which. */
 int kvf_resp_tls_new(struct kvf_mem *mem, const struct kvf_resp_options *options, struct kvf_report *report,
 		     struct kvf_resp_tls **out);
 void kvf_resp_tls_free(struct kvf_resp_tls *tls);
