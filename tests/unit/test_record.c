@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
-#include "cache/record.h"
+#include "base/record.h"
 
 #define PAGE KVF_SLOT_HEADER_BYTES
 

@@ -5,8 +5,8 @@
  * kvf_record_check() judges one that came back. The first KVF_RECORD_BYTES of the page are used; the suffix of the wire name
  * follows them, the rest is zero.
  */
-#ifndef KVF_CACHE_RECORD_H
-#define KVF_CACHE_RECORD_H
+#ifndef KVF_BASE_RECORD_H
+#define KVF_BASE_RECORD_H
 
 #include "kvferry/kvf_tier.h"
 

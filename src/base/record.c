@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The header page's on-disk form. See record.h and docs/disk-format.md. */
-#include "cache/record.h"
+#include "base/record.h"
 
 #include <stdbool.h>
 #include <string.h>
