@@ -55,6 +55,7 @@
 #define KVF_MAX_TENANTS 64u
 #define KVF_DEVICE_POLL_NS 100000u /* how long a sleeping host may leave device work unseen */
 
+struct kvf_disk;
 struct kvf_engine;
 struct kvf_job;
 struct kvf_move;
@@ -461,6 +462,7 @@ struct kvf_engine {
 	struct kvf_resp_tier *remote; /* NULL: none */
 	struct kvf_tier tier[KVF_MAX_TIERS];
 	uint32_t n_tiers;
+	struct kvf_disk *disk; /* NULL: none */
 	uint32_t tier_mask; /* tier numbers that take stores */
 	struct kvf_slab fills, spill_slab;
 	struct kvf_list spills;
@@ -683,6 +685,8 @@ enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job);
 /* Removes chunks [first_chunk, end_chunk) from every tier asked for: AGAIN when all answered. */
 enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job);
 void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job);
+/* Takes a chunk that came back damaged out of its tier; nobody waits for it. */
+void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct kvf_tier_req *of);
 void kvf_plan_answer(struct kvf_engine *e, struct kvf_ask *ask);
 /* Next tier that may have the chunk, from `from` on; NULL: none. */
 struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk);

@@ -239,6 +239,9 @@ static void corrupt(struct kvf_engine *e, struct kvf_fill *fill, const char *wha
 	tier->stats.corrupt++;
 	kvf_log_limited(&e->log, &e->corrupt_limit, e->clock.now_ns, KVF_LOG_WARNING, tier->ops->name,
 			"a chunk came back with %s: treated as a miss", what);
+	/* A tier that keeps our records would give it back again and again. */
+	if (tier->caps & KVF_TIER_RECORDS)
+		kvf_plan_forget(e, tier, &fill->req);
 	kvf_fill_fail(e, fill, KVF_REASON_CORRUPT, KVF_ECORRUPT);
 }
 

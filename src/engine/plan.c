@@ -12,6 +12,23 @@ static uint32_t n_chunks(const struct kvf_job *job)
 	return job->end_chunk - job->first_chunk;
 }
 
+void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct kvf_tier_req *of)
+{
+	struct kvf_ask *ask = kvf_mem_zalloc(&e->mem, sizeof(*ask));
+
+	/* Without memory it comes back damaged once more. */
+	if (!ask)
+		return;
+	memcpy(ask->req.key, of->key, sizeof(ask->req.key));
+	memcpy(ask->req.parent, of->parent, sizeof(ask->req.parent));
+	ask->req.kind = KVF_REQ_REMOVE;
+	ask->req.priority = KVF_PRIO_LOW;
+	ask->req.n_tokens = of->n_tokens;
+	ask->req.deadline_ns = KVF_NEVER;
+	ask->req.depth = of->depth;
+	kvf_list_push_back(&tier->asks, &ask->link);
+}
+
 /* Looks a slice of the chunks up in the index. */
 static void look_in_ram(struct kvf_engine *e, struct kvf_job *job)
 {

@@ -113,6 +113,9 @@ void kvf_tiers_close(struct kvf_engine *e)
 	while (e->n_tiers) {
 		struct kvf_tier *tier = &e->tier[--e->n_tiers];
 
+		/* Left when the engine closes without another turn. */
+		while (tier->open && !kvf_list_empty(&tier->asks))
+			kvf_ask_free(e, kvf_list_entry(tier->asks.next, struct kvf_ask, link));
 		if (tier->open)
 			tier->ops->close(tier->self);
 		tier->open = false;
@@ -129,7 +132,7 @@ void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status)
 	}
 	/* Absent, full, another's bytes, or nothing it could ever keep: the tier itself works. */
 	if (status == KVF_OK || status == KVF_ENOENT || status == KVF_ENOSPC || status == KVF_ECORRUPT ||
-	    status == KVF_ENOTSUP) {
+	    status == KVF_ENOTSUP || status == KVF_EQUOTA) {
 		if (kvf_breaker_succeed(&tier->breaker)) {
 			kvf_log(&e->log, KVF_LOG_WARNING, tier->ops->name, "tier is back");
 			kvf_event_tier(e, tier, true);
