@@ -8,6 +8,7 @@
 
 #include "base/report.h"
 #include "config/config.h"
+#include "tier/disk/disk.h"
 #include "tier/resp/resp.h"
 
 #define EVENT_RING 8192u
@@ -37,15 +38,6 @@ static int check_identity(const struct kvf_open_params *p)
 	if (!p->layout && !p->chunk_bytes) {
 		kvf_report_add(p->report, KVF_ERROR, "chunk_bytes: 0; a lookup-only engine needs the payload size of a chunk");
 		return KVF_EINVAL;
-	}
-	return KVF_OK;
-}
-
-static int check_tiers_known(const struct kvf_settings *s, struct kvf_report *report)
-{
-	if (s->local_disk[0]) {
-		kvf_report_add(report, KVF_ERROR, "local_disk: \"%s\": this build has no disk tier", s->local_disk);
-		return KVF_ENOTSUP;
 	}
 	return KVF_OK;
 }
@@ -188,9 +180,33 @@ static int build_operations(struct kvf_engine *e, const struct kvf_open_params *
 	return e->summer ? kvf_metrics_init(e) : KVF_ENOMEM;
 }
 
+static int build_disk(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s)
+{
+	struct kvf_disk_params params = {
+		.dirs = s->local_disk,
+		.max_bytes = s->max_local_disk_bytes,
+		.min_free_bytes = s->disk_min_free_bytes,
+		.aio = s->aio,
+		.admission = s->disk_admission,
+		.durable = s->disk_durable,
+		.foreign = s->disk_foreign,
+		.migrating = e->migrating,
+	};
+	int rc;
+
+	/* A size of 0 keeps nothing: the report warned about it. */
+	if (!s->local_disk[0] || !s->max_local_disk_bytes)
+		return KVF_OK;
+	rc = kvf_disk_new(&e->disk, &e->mem, &params);
+	return rc ? rc : kvf_tier_add(e, &kvf_disk_ops, e->disk, KVF_TIER_DISK, p);
+}
+
 static int build_tiers(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_config *config)
 {
-	int rc = kvf_remote_open(e, p, config);
+	int rc = build_disk(e, p, kvf_config_settings(config));
+
+	if (!rc)
+		rc = kvf_remote_open(e, p, config);
 
 	if (!rc && p->n_tiers > KVF_MAX_TIERS - e->n_tiers) {
 		kvf_report_add(p->report, KVF_ERROR, "n_tiers: %u beside those of the configuration, at most %d in all",
@@ -268,8 +284,6 @@ static int build(struct kvf_engine *e, const struct kvf_open_params *p, const st
 	const struct kvf_settings *s = kvf_config_settings(config);
 	int rc = kvf_config_check(config, p->report);
 
-	if (!rc)
-		rc = check_tiers_known(s, p->report);
 	if (rc)
 		return rc;
 	take_settings(e, s);
@@ -310,6 +324,7 @@ void kvf_engine_free(struct kvf_engine *e)
 
 	free_seqs(e);
 	kvf_tiers_close(e);
+	kvf_disk_free(e->disk);
 	kvf_resp_free(e->remote);
 	if (e->summer)
 		kvf_checksum_free(&e->mem, e->summer);

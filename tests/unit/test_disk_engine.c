@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine over a disk: a second engine with an empty pool is warm, with every way to the kernel; what is too much for
+ * RAM comes back from disk; damage is a miss once and then forgotten; levels, removal, clearing; a filter without io_uring.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+#include "tests/rig.h"
+
+static char dir[1000];
+
+struct lines {
+	unsigned n;
+	char text[4096];
+};
+
+static void note(enum kvf_log_level level, const char *scope, const char *msg, void *user)
+{
+	struct lines *l = user;
+	size_t used = strlen(l->text);
+
+	if (level > KVF_LOG_WARNING || strcmp(scope, "disk") != 0)
+		return;
+	l->n++;
+	snprintf(l->text + used, sizeof(l->text) - used, "%s\n", msg);
+}
+
+static const char *settings[16];
+
+static struct rig_options options(uint32_t slots, const char *gb, const char *aio)
+{
+	const char *const all[] = { "local_disk", dir, "max_local_disk_size", gb, "kvf_disk_min_free", "0", "kvf_aio", aio };
+
+	memcpy(settings, all, sizeof(all));
+	settings[KVF_ARRAY_LEN(all)] = NULL;
+	return (struct rig_options){ .slots = slots, .settings = settings };
+}
+
+static void fresh(void)
+{
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
+}
+
+static struct kvf_completion store_durable(struct rig *r, uint32_t n)
+{
+	struct kvf_op op;
+
+	rig_prep(r, &op, KVF_OP_STORE, 0, n);
+	op.level = KVF_LEVEL_DURABLE;
+	return rig_run(r, &op);
+}
+
+/* Polls until a lookup sees n tokens: recovery runs beside. */
+static uint32_t warm_up(struct rig *r, uint32_t n)
+{
+	uint32_t got = 0;
+
+	for (unsigned i = 0; i < 20000 && got < n; i++) {
+		got = rig_lookup(r, 0, 0).tokens;
+		if (got < n)
+			usleep(50);
+	}
+	return got;
+}
+
+static void second_engine_is_warm(const char *aio)
+{
+	struct rig_options o = options(16, "0.01", aio);
+	struct kvf_completion c;
+	struct rig r;
+	int rc;
+
+	rc = rig_try_open(&r, &o);
+	if (rc == KVF_ENOTSUP && strcmp(aio, "auto") != 0) {
+		fprintf(stderr, "disk: no %s here: %s", aio, r.text);
+		return;
+	}
+	CU_ASSERT_EQUAL_FATAL(rc, KVF_OK);
+	for (uint64_t s = 1; s <= 6; s++) {
+		rig_tokens(&r, s, 10 * RIG_CHUNK);
+		rig_compute(&r, 10 * RIG_CHUNK);
+		c = store_durable(&r, 10 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(c.status, KVF_OK);
+		CU_ASSERT_EQUAL(c.level, KVF_LEVEL_DURABLE);
+		CU_ASSERT_EQUAL(c.tokens, 10 * RIG_CHUNK);
+	}
+	/* 60 chunks in a pool of 16: the first ones come from disk. */
+	rig_tokens(&r, 1, 10 * RIG_CHUNK);
+	rig_wipe(&r);
+	c = rig_retrieve(&r, 0, 10 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 10 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 10 * RIG_CHUNK), 0);
+	rig_close(&r);
+	rig_open(&r, &o);
+	for (uint64_t s = 1; s <= 6; s++) {
+		rig_tokens(&r, s, 10 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
+		CU_ASSERT_EQUAL(warm_up(&r, 10 * RIG_CHUNK), 10 * RIG_CHUNK);
+		rig_wipe(&r);
+		c = rig_retrieve(&r, 0, 10 * RIG_CHUNK, 0);
+		CU_ASSERT_EQUAL(c.status, KVF_OK);
+		CU_ASSERT_EQUAL(c.tokens, 10 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 10 * RIG_CHUNK), 0);
+	}
+	CU_ASSERT_EQUAL(rig_stats(&r).corrupt_chunks, 0);
+	rig_close(&r);
+}
+
+static void test_warm(void)
+{
+	static const char *const backs[] = { "auto", "io_uring", "libaio", "sync" };
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(backs); i++) {
+		fresh();
+		second_engine_is_warm(backs[i]);
+	}
+}
+
+static char segment[2000];
+
+static int find_segment(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	if (type == FTW_F && strncmp(path + ftw->base, "segment-", 8) == 0)
+		snprintf(segment, sizeof(segment), "%s", path);
+	return 0;
+}
+
+/* A payload byte flips on disk: a miss, counted, and the slot is given up, so that the next store mends it. */
+static void test_damage(void)
+{
+	struct rig_options o;
+	struct kvf_completion c;
+	uint8_t b;
+	struct rig r;
+	int fd;
+
+	fresh();
+	o = options(16, "0.01", "auto");
+	rig_open(&r, &o);
+	rig_tokens(&r, 1, RIG_CHUNK);
+	rig_compute(&r, RIG_CHUNK);
+	CU_ASSERT_EQUAL(store_durable(&r, RIG_CHUNK).tokens, RIG_CHUNK);
+	rig_close(&r);
+	nftw(dir, find_segment, 8, FTW_PHYS);
+	fd = open(segment, O_RDWR);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(pread(fd, &b, 1, 4096 + 4096 + 777), 1);
+	b ^= 4;
+	CU_ASSERT_EQUAL(pwrite(fd, &b, 1, 4096 + 4096 + 777), 1);
+	close(fd);
+	rig_open(&r, &o);
+	rig_tokens(&r, 1, RIG_CHUNK);
+	CU_ASSERT_EQUAL(warm_up(&r, RIG_CHUNK), RIG_CHUNK);
+	c = rig_retrieve(&r, 0, RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
+	CU_ASSERT_EQUAL(rig_stats(&r).corrupt_chunks, 1);
+	for (int i = 0; i < 1000 && rig_lookup(&r, 0, 0).tokens; i++)
+		;
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
+	rig_compute(&r, RIG_CHUNK);
+	CU_ASSERT_EQUAL(store_durable(&r, RIG_CHUNK).tokens, RIG_CHUNK);
+	rig_close(&r);
+	rig_open(&r, &o);
+	rig_tokens(&r, 1, RIG_CHUNK);
+	CU_ASSERT_EQUAL(warm_up(&r, RIG_CHUNK), RIG_CHUNK);
+	rig_wipe(&r);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, RIG_CHUNK, 0).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, RIG_CHUNK), 0);
+	rig_close(&r);
+}
+
+static void test_remove_and_clear(void)
+{
+	struct rig_options o;
+	struct kvf_op op;
+	struct rig r;
+
+	fresh();
+	o = options(16, "0.01", "auto");
+	rig_open(&r, &o);
+	for (uint64_t s = 1; s <= 2; s++) {
+		rig_tokens(&r, s, 4 * RIG_CHUNK);
+		rig_compute(&r, 4 * RIG_CHUNK);
+		store_durable(&r, 4 * RIG_CHUNK);
+	}
+	kvf_prep_remove(&op, r.seq, 2 * RIG_CHUNK, 2 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	rig_close(&r);
+	rig_open(&r, &o);
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(warm_up(&r, 4 * RIG_CHUNK), 4 * RIG_CHUNK);
+	rig_tokens(&r, 2, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 2 * RIG_CHUNK);
+	kvf_prep_clear(&op, KVF_TIER_DISK);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
+	rig_close(&r);
+}
+
+static void test_second_engine_refused(void)
+{
+	struct rig_options o;
+	struct rig a, b;
+
+	fresh();
+	o = options(16, "0.01", "auto");
+	rig_open(&a, &o);
+	CU_ASSERT_EQUAL(rig_try_open(&b, &o), KVF_EBUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(b.text, "another engine"));
+	rig_close(&a);
+	o = options(16, "0.00001", "auto");
+	CU_ASSERT_EQUAL(rig_try_open(&b, &o), KVF_ERANGE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(b.text, "max_local_disk_size"));
+}
+
+/* ---- in a child: a filter as containers have it, no privileges, little lockable memory ---- */
+
+static int deny_io_uring(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 425, 0, 2),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 427, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { KVF_ARRAY_LEN(code), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static int in_child(int (*body)(void))
+{
+	int status = 0;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(body());
+	CU_ASSERT_FATAL(pid > 0);
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static struct lines seen;
+static const struct kvf_log_sink sink = { sizeof(sink), note, &seen };
+
+static int filtered(void)
+{
+	struct rig_options o = options(16, "0.01", "auto");
+	unsigned before = CU_get_number_of_failures();
+	struct rig r;
+
+	if (deny_io_uring())
+		return 77;
+	o.log = &sink;
+	rig_open(&r, &o);
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	rig_compute(&r, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(store_durable(&r, 4 * RIG_CHUNK).tokens, 4 * RIG_CHUNK);
+	rig_close(&r);
+	CU_ASSERT_EQUAL(seen.n, 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(seen.text, "io_uring cannot be had here"));
+	rig_open(&r, &o);
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(warm_up(&r, 4 * RIG_CHUNK), 4 * RIG_CHUNK);
+	rig_close(&r);
+	/* Asked for by name it is an error. */
+	o = options(16, "0.01", "io_uring");
+	CU_ASSERT_EQUAL(rig_try_open(&r, &o), KVF_ENOTSUP);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "kvf_aio"));
+	return CU_get_number_of_failures() != before;
+}
+
+static void test_filter(void)
+{
+	int rc;
+
+	fresh();
+	rc = in_child(filtered);
+	if (rc == 77)
+		kvf_test_skip("no seccomp filters here");
+	else
+		CU_ASSERT_EQUAL(rc, 0);
+}
+
+static int unprivileged(void)
+{
+	static const char *const backs[] = { "auto", "libaio", "sync" };
+	struct rlimit limit = { 64 * 1024, 64 * 1024 };
+	unsigned before = CU_get_number_of_failures();
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || setgid(65534) || setuid(65534))
+		return 77;
+	for (size_t i = 0; i < KVF_ARRAY_LEN(backs); i++) {
+		struct rig_options o = options(16, "0.01", backs[i]);
+		struct rig r;
+		int rc = rig_try_open(&r, &o);
+
+		if (rc) {
+			fprintf(stderr, "disk: unprivileged: %s\n%s", kvf_strerror(rc), r.text);
+			return 1;
+		}
+		rig_tokens(&r, 1 + i, 4 * RIG_CHUNK);
+		rig_compute(&r, 4 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(store_durable(&r, 4 * RIG_CHUNK).tokens, 4 * RIG_CHUNK);
+		rig_close(&r);
+		rig_open(&r, &o);
+		rig_tokens(&r, 1 + i, 4 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(warm_up(&r, 4 * RIG_CHUNK), 4 * RIG_CHUNK);
+		rig_close(&r);
+	}
+	return CU_get_number_of_failures() != before;
+}
+
+static void test_unprivileged(void)
+{
+	int rc;
+
+	fresh();
+	CU_ASSERT_EQUAL(chmod(dir, 0777), 0);
+	rc = in_child(unprivileged);
+	if (rc == 77)
+		kvf_test_skip("not allowed to become somebody else");
+	else
+		CU_ASSERT_EQUAL(rc, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{ "warm", test_warm },
+		{ "damage", test_damage },
+		{ "remove_and_clear", test_remove_and_clear },
+		{ "second_engine_refused", test_second_engine_refused },
+		{ "filter", test_filter },
+		{ "unprivileged", test_unprivileged },
+	};
+
+	return kvf_test_main("disk_engine", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
