@@ -680,13 +680,13 @@ void kvf_moves_drop(struct kvf_engine *e, struct kvf_job *job);
 
 /* ---- plan.c ---- */
 
+/* Takes a chunk that came back damaged out of its tier; nobody waits for it. */
+void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct kvf_tier_req *of);
 /* Finds where chunks [first_chunk, end_chunk) are: AGAIN when known (job->limit, job->where), else YIELD or WAIT. */
 enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job);
 /* Removes chunks [first_chunk, end_chunk) from every tier asked for: AGAIN when all answered. */
 enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job);
 void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job);
-/* Takes a chunk that came back damaged out of its tier; nobody waits for it. */
-void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct kvf_tier_req *of);
 void kvf_plan_answer(struct kvf_engine *e, struct kvf_ask *ask);
 /* Next tier that may have the chunk, from `from` on; NULL: none. */
 struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk);
