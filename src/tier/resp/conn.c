@@ -7,6 +7,8 @@
 #include "base/compiler.h"
 #include "tier/resp/tier.h"
 
+#define LOSSES 4u
+
 static void ready(struct kvf_watch *watch, unsigned events)
 {
 	struct kvf_resp_conn *c = watch->arg;
@@ -92,7 +94,7 @@ static void secure(struct kvf_resp_conn *c)
 	if (rc == KVF_OK)
 		greet(c);
 	else if (rc != KVF_EAGAIN)
-		kvf_resp_conn_break(c, rc, why);
+		kvf_resp_conn_break(c, KVF_ENOTSUP, why);
 }
 
 static void connected(struct kvf_resp_conn *c)
@@ -141,11 +143,14 @@ static void forget_input(struct kvf_resp_conn *c)
 void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why)
 {
 	struct kvf_resp_tier *tier = c->tier;
-	/* An idle one may be closed by a server at any time. */
-	bool useless = c->state != KVF_RESP_READY || (!c->proven && c->head != c->tail);
+	bool useless = c->state == KVF_RESP_CONNECTING || status != KVF_EIO;
 
 	if (c->state == KVF_RESP_OFF)
 		return;
+	/* An idle one may be closed by a server at any time. Several in a row that never answered anything are a server that
+	 * only says hello. */
+	if (!useless && (c->state < KVF_RESP_READY || (!c->proven && c->head != c->tail)))
+		useless = ++tier->losses >= LOSSES;
 	(void)tier->host->watch(tier->host, &c->watch, c->io.fd, 0);
 	kvf_resp_io_close(&c->io);
 	c->state = KVF_RESP_OFF;
@@ -223,6 +228,7 @@ void kvf_resp_conn_finish(struct kvf_resp_conn *c, int status)
 	}
 	memset(&c->reply, 0, offsetof(struct kvf_resp_reply, meta_bytes));
 	c->proven = true;
+	c->tier->losses = 0;
 	if (cmd->req)
 		kvf_resp_tier_done(c->tier, cmd->req, status);
 }

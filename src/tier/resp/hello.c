@@ -110,7 +110,7 @@ static bool go(struct kvf_resp_conn *c, enum step step)
 
 	if (!credentials(c->tier, &who)) {
 		explicit_bzero(&who, sizeof(who));
-		kvf_resp_conn_break(c, KVF_EIO, "a file with credentials cannot be read");
+		kvf_resp_conn_break(c, KVF_ENOTSUP, "a file with credentials cannot be read");
 		return false;
 	}
 	if (step == AUTH && !who.password[0])
@@ -155,7 +155,7 @@ bool kvf_resp_hello_token(struct kvf_resp_conn *c, const struct kvf_resp_token *
 		}
 		/* A name is a nicety: some proxies know no CLIENT. */
 		if (c->greeting != SETNAME) {
-			kvf_resp_conn_break(c, KVF_EIO, why_refused(t->text));
+			kvf_resp_conn_break(c, KVF_ENOTSUP, why_refused(t->text));
 			return false;
 		}
 	}

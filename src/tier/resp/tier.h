@@ -30,6 +30,7 @@ struct kvf_resp_tier {
 	uint32_t n_held;
 	/* the server as a whole */
 	uint64_t backoff_ns, retry_at_ns;
+	uint32_t losses; /* connections in a row that were lost before they answered anything */
 	uint64_t random;
 	bool no_unlink; /* it knows DEL only */
 	bool event;
