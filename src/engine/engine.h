@@ -56,6 +56,7 @@
 #define KVF_DEVICE_POLL_NS 100000u /* how long a sleeping host may leave device work unseen */
 
 struct kvf_disk;
+struct kvf_cuda_device;
 struct kvf_engine;
 struct kvf_job;
 struct kvf_move;
@@ -323,7 +324,7 @@ struct kvf_job {
 	struct kvf_list asks; /* kvf_ask.of_job */
 	uint32_t n_asks;
 	uint8_t plan_tier;    /* 0: RAM; else the tier being asked, + 1 */
-	uint8_t plan_failed; /* a tier failed or was switched off while planning */
+	uint8_t plan_failed; /* KVF_PLAN_*: why a tier could not be asked, the worst one */
 	/* lookup, prefetch, pin */
 	struct kvf_lease *lease;
 	uint64_t lease_ns, lease_id;
@@ -342,6 +343,15 @@ struct kvf_job {
 };
 
 enum { KVF_AT_RAM = 0xfe, KVF_AT_UNKNOWN = 0xff };
+
+enum { KVF_PLAN_FINE = 0, KVF_PLAN_TIER = 1, KVF_PLAN_MEMORY = 2 };
+
+/* Does the job end for the host while its copies are still in flight, as its fence tail? Not when it is told to stop, and
+ * not when it fails: then the blocks must be the host's again. */
+static inline bool kvf_job_has_tail(const struct kvf_job *job)
+{
+	return job->flags & KVF_OP_STREAM_ORDERED && !job->stop && !job->status;
+}
 
 struct kvf_lease {
 	struct kvf_heap_node expiry;
@@ -438,6 +448,7 @@ struct kvf_engine {
 	uint32_t n_copying, cap_copying; /* slots a store's gather fills */
 	uint32_t n_leased, cap_leased;	 /* slots with a lease */
 	uint32_t n_quarantined;
+	uint32_t n_lost_slots; /* of them: a lost device may still write there */
 	uint32_t retire_cursor, retire_left; /* shrinking: next entry to look at, in use ones seen this round */
 	struct kvf_list want_store;
 	uint32_t n_wants;
@@ -450,6 +461,7 @@ struct kvf_engine {
 	const struct kvf_device_ops *device;
 	void *device_self;
 	struct kvf_host_device *own_host_device;
+	struct kvf_cuda_device *own_cuda_device;
 	struct kvf_device_host device_host;
 	uint32_t device_caps;
 	struct kvf_copy *copy_done_head, *copy_done_tail;
@@ -687,6 +699,8 @@ enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job);
 /* Removes chunks [first_chunk, end_chunk) from every tier asked for: AGAIN when all answered. */
 enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job);
 void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job);
+/* Sets status and reason of a job that must reach every tier and could not. */
+void kvf_plan_failure(struct kvf_job *job);
 void kvf_plan_answer(struct kvf_engine *e, struct kvf_ask *ask);
 /* Next tier that may have the chunk, from `from` on; NULL: none. */
 struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk);

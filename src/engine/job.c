@@ -264,7 +264,7 @@ static void leave(struct kvf_engine *e, struct kvf_job *job)
 			job->kind->stop(e, job);
 	}
 	/* A stream-ordered retrieve that issued all it had is done for the host; its copies are the fence tail. */
-	if (job->n_copying && !(job->flags & KVF_OP_STREAM_ORDERED && !job->stop))
+	if (job->n_copying && !kvf_job_has_tail(job))
 		return;
 	if (job->state != KVF_STATE_POSTED)
 		post_done(e, job);

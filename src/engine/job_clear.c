@@ -42,22 +42,27 @@ static enum kvf_step_result drain(struct kvf_engine *e, struct kvf_job *job)
 	return KVF_STEP_AGAIN;
 }
 
-static bool ask_to_clear(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier)
+static void ask_to_clear(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier)
 {
 	struct kvf_ask *ask;
 
 	if ((job->tiers && !(job->tiers & tier->bit)) || !(tier->caps & KVF_TIER_CLEARS))
-		return true;
-	ask = kvf_tier_usable(e, tier) ? kvf_mem_zalloc(&e->mem, sizeof(*ask)) : NULL;
-	if (!ask)
-		return false;
+		return;
+	if (!kvf_tier_usable(e, tier)) {
+		job->plan_failed = KVF_PLAN_TIER;
+		return;
+	}
+	ask = kvf_mem_zalloc(&e->mem, sizeof(*ask));
+	if (!ask) {
+		job->plan_failed = KVF_PLAN_MEMORY;
+		return;
+	}
 	ask->req.kind = KVF_REQ_CLEAR;
 	ask->req.deadline_ns = job->deadline_ns;
 	ask->job = job;
 	kvf_list_push_back(&tier->asks, &ask->link);
 	kvf_list_push_back(&job->asks, &ask->of_job);
 	job->n_asks++;
-	return true;
 }
 
 static enum kvf_step_result clear_below(struct kvf_engine *e, struct kvf_job *job)
@@ -65,14 +70,11 @@ static enum kvf_step_result clear_below(struct kvf_engine *e, struct kvf_job *jo
 	if (!job->plan_tier) {
 		job->plan_tier = 1;
 		for (uint32_t t = 0; t < e->n_tiers; t++)
-			job->plan_failed |= !ask_to_clear(e, job, &e->tier[t]);
+			ask_to_clear(e, job, &e->tier[t]);
 	}
 	if (job->n_asks)
 		return KVF_STEP_WAIT;
-	if (job->plan_failed) {
-		job->status = KVF_EIO;
-		job->reason = KVF_REASON_TIER;
-	}
+	kvf_plan_failure(job);
 	return KVF_STEP_END;
 }
 

@@ -116,10 +116,7 @@ static enum kvf_step_result remove_below(struct kvf_engine *e, struct kvf_job *j
 	kvf_list_remove(&job->level_link);
 	r = kvf_plan_remove(e, job);
 	if (r == KVF_STEP_AGAIN) {
-		if (job->plan_failed) {
-			job->status = KVF_EIO;
-			job->reason = KVF_REASON_TIER;
-		}
+		kvf_plan_failure(job);
 		return KVF_STEP_END;
 	}
 	return r;

@@ -68,16 +68,24 @@ static void keep(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mov
 	move->state = KVF_MOVE_DONE;
 }
 
-static void layer_issued(struct kvf_engine *e, struct kvf_job *job, uint32_t layer)
+/* False: the device has no fence for it now, as it holds copies back or is lost. To be asked again. */
+static bool layer_issued(struct kvf_engine *e, struct kvf_job *job, uint32_t layer)
 {
 	struct kvf_layer_state *state = &job->layers[layer];
 
-	if (state->issued || --state->left)
-		return;
-	state->issued = !e->device->fence ||
-			!e->device->fence(e->device_self, KVF_COPY_SCATTER, &state->out);
+	if (state->issued)
+		return true;
+	if (state->left > 1) {
+		state->left--;
+		return true;
+	}
+	if (e->device->fence && e->device->fence(e->device_self, KVF_COPY_SCATTER, &state->out))
+		return false;
+	state->left = 0;
+	state->issued = true;
 	job->n_layers_issued++;
 	kvf_job_progress(e, job);
+	return true;
 }
 
 /* Counts the layers whose copy the device has taken: a fence covers nothing that still waits for a place in its queue. */
@@ -86,8 +94,9 @@ static void count_layers(struct kvf_engine *e, struct kvf_job *job, struct kvf_m
 	bool taken = move->state == KVF_MOVE_DONE || (move->state == KVF_MOVE_COPYING && !kvf_list_linked(&move->wait));
 	uint32_t n = move->layer + taken;
 
-	while (move->layers_issued < n && move->layers_issued < e->plan.n_layers)
-		layer_issued(e, job, move->layers_issued++);
+	while (move->layers_issued < n && move->layers_issued < e->plan.n_layers &&
+	       layer_issued(e, job, move->layers_issued))
+		move->layers_issued++;
 }
 
 static void begin_copy(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
@@ -311,15 +320,19 @@ static bool has_news(const struct kvf_job *job)
 	return false;
 }
 
-/* At the end every layer has a fence: where it has none yet, the one behind the last copy. */
-static void issue_all_layers(struct kvf_engine *e, struct kvf_job *job)
+/* At the end every layer has a fence: where it has none yet, the one behind the last copy. False: there is none to be had,
+ * and copies are in flight. */
+static bool issue_all_layers(struct kvf_engine *e, struct kvf_job *job)
 {
 	struct kvf_fence_out out = { .kind = KVF_FENCE_NOW };
 
 	if (!job->layers)
-		return;
-	if (e->device->fence)
-		e->device->fence(e->device_self, KVF_COPY_SCATTER, &out);
+		return true;
+	if (e->device->fence && e->device->fence(e->device_self, KVF_COPY_SCATTER, &out)) {
+		if (job->n_copying)
+			return false;
+		out = (struct kvf_fence_out){ .kind = KVF_FENCE_NOW };
+	}
 	for (uint32_t l = 0; l < e->plan.n_layers; l++) {
 		if (job->layers[l].issued)
 			continue;
@@ -327,6 +340,7 @@ static void issue_all_layers(struct kvf_engine *e, struct kvf_job *job)
 		job->layers[l].issued = true;
 	}
 	job->n_layers_issued = e->plan.n_layers;
+	return true;
 }
 
 /* Everything that will be copied is with the device, for all its layers. */
@@ -415,8 +429,7 @@ static enum kvf_step_result move(struct kvf_engine *e, struct kvf_job *job)
 		kvf_slot_unwant(e, job);
 	if (has_news(job))
 		return KVF_STEP_AGAIN;
-	if (job->flags & KVF_OP_STREAM_ORDERED && all_issued(e, job)) {
-		issue_all_layers(e, job);
+	if (kvf_job_has_tail(job) && all_issued(e, job) && issue_all_layers(e, job)) {
 		if (job->n_moves)
 			job->prefix = end_of_hit(job) - job->first_chunk;
 		return KVF_STEP_END;
@@ -431,7 +444,7 @@ static enum kvf_step_result move(struct kvf_engine *e, struct kvf_job *job)
 
 static void stop_retrieve(struct kvf_engine *e, struct kvf_job *job)
 {
-	if (job->flags & KVF_OP_STREAM_ORDERED && !job->stop)
+	if (kvf_job_has_tail(job))
 		return;
 	collect(e, job);
 	kvf_moves_drop(e, job);
@@ -441,7 +454,7 @@ static void report_retrieve(struct kvf_engine *e, struct kvf_job *job, struct kv
 {
 	uint64_t tokens;
 
-	if (!(job->flags & KVF_OP_STREAM_ORDERED && !job->stop))
+	if (!kvf_job_has_tail(job))
 		collect(e, job); /* copies that ended while the job settled */
 	tokens = kvf_job_span_tokens(e, job, job->prefix);
 	c->tokens = (uint32_t)tokens;

@@ -59,7 +59,8 @@ static bool may_ask(const struct kvf_engine *e, struct kvf_job *job, const struc
 		return false;
 	if (kvf_tier_usable(e, tier))
 		return true;
-	job->plan_failed = 1;
+	if (!job->plan_failed)
+		job->plan_failed = KVF_PLAN_TIER;
 	return false;
 }
 
@@ -91,7 +92,7 @@ static bool ask_tier(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier 
 			return false;
 		if (job->where[job->plan_cursor] == KVF_AT_UNKNOWN &&
 		    !ask(e, job, tier, job->first_chunk + job->plan_cursor)) {
-			job->plan_failed = 1;
+			job->plan_failed = KVF_PLAN_MEMORY;
 			job->plan_cursor = n_chunks(job);
 			break;
 		}
@@ -105,7 +106,9 @@ static enum kvf_step_result plan_end(struct kvf_job *job)
 	advance_known(job, n_chunks(job));
 	if (job->plan_known < n_chunks(job)) {
 		job->limit = job->first_chunk + job->plan_known;
-		job->reason = job->plan_failed ? KVF_REASON_TIER : KVF_REASON_MISS;
+		job->reason = job->plan_failed == KVF_PLAN_MEMORY ? KVF_REASON_MEMORY :
+			      job->plan_failed		      ? KVF_REASON_TIER :
+								KVF_REASON_MISS;
 	}
 	return KVF_STEP_AGAIN;
 }
@@ -157,7 +160,7 @@ enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job)
 enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job)
 {
 	if (alloc_where(e, job)) {
-		job->plan_failed = 1;
+		job->plan_failed = KVF_PLAN_MEMORY;
 		return KVF_STEP_AGAIN;
 	}
 	if (!n_chunks(job))
@@ -189,8 +192,8 @@ void kvf_plan_answer(struct kvf_engine *e, struct kvf_ask *ask)
 
 	if (job) {
 		job->n_asks--;
-		if (ask->req.status != KVF_OK && ask->req.status != KVF_ENOENT)
-			job->plan_failed = 1;
+		if (ask->req.status != KVF_OK && ask->req.status != KVF_ENOENT && !job->plan_failed)
+			job->plan_failed = KVF_PLAN_TIER;
 		if (ask->req.status == KVF_OK && job->where)
 			job->where[ask->chunk - job->first_chunk] = (uint8_t)(job->plan_tier - 1);
 		if (!job->n_asks || job->n_asks == KVF_ASK_WINDOW / 2)
@@ -198,6 +201,14 @@ void kvf_plan_answer(struct kvf_engine *e, struct kvf_ask *ask)
 		kvf_list_remove(&ask->of_job);
 	}
 	kvf_ask_free(e, ask);
+}
+
+void kvf_plan_failure(struct kvf_job *job)
+{
+	if (!job->plan_failed)
+		return;
+	job->status = job->plan_failed == KVF_PLAN_MEMORY ? KVF_ENOMEM : KVF_EIO;
+	job->reason = job->plan_failed == KVF_PLAN_MEMORY ? KVF_REASON_MEMORY : KVF_REASON_TIER;
 }
 
 void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job)

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+
 /* ---- what a tier is offered ---- */
 
 static struct kvf_tier *tier_of(struct kvf_tier_host *host)
@@ -98,7 +100,8 @@ int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *sel
 					     .wire_meta = kvf_wire_host_meta,
 					     .wire_payload = kvf_wire_host_payload };
 	init_lists(tier);
-	kvf_breaker_init(&tier->breaker, (uint64_t)(uintptr_t)tier ^ e->clock.now_ns);
+	/* Ranks and restarts differ, the same simulation does not. */
+	kvf_breaker_init(&tier->breaker, kvf_load_u64(e->fingerprint) ^ e->clock.now_ns ^ tier->number);
 	rc = ops->open(self, &tier->host, &open, &tier->caps);
 	tier->host.report = NULL;
 	if (rc)
@@ -291,6 +294,15 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 
 /* ---- completions ---- */
 
+/* A chunk that is in RAM and was removed below must not be taken for stored there: whatever the answer was, it may be gone. */
+static void forget(struct kvf_engine *e, const struct kvf_tier *tier, const struct kvf_tier_req *req)
+{
+	uint32_t entry = kvf_index_find(&e->index, req->key);
+
+	if (entry != KVF_NIL)
+		kvf_index_entry(&e->index, entry)->tiers_have &= (uint8_t)~(1u << tier->number);
+}
+
 static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
 {
 	while (tier->done_head) {
@@ -314,6 +326,8 @@ static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
 			kvf_spill_done(e, kvf_container_of(req, struct kvf_put, req));
 			break;
 		default:
+			if (req->kind == KVF_REQ_REMOVE)
+				forget(e, tier, req);
 			if (req->kind == KVF_REQ_REMOVE && req->status == KVF_OK)
 				tier->stats.removes++;
 			kvf_plan_answer(e, kvf_container_of(req, struct kvf_ask, req));
