@@ -218,10 +218,12 @@ static void test_damage_is_a_miss(void)
 	CU_ASSERT_EQUAL(c.tokens, 2 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
 	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 2 * RIG_CHUNK), 0);
+	/* The damaged chunk left its tier. */
+	CU_ASSERT_EQUAL(m.n_chunks, 3);
 	m.chunk[0].bytes[40] ^= 1; /* header */
 	only_below(&r, 2, 1);
 	rig_tokens(&r, 1, 4 * RIG_CHUNK);
-	memcpy(m.chunk[1].bytes, m.chunk[4].bytes, KVF_SLOT_HEADER_BYTES); /* another chunk's header */
+	memcpy(m.chunk[1].bytes, m.chunk[m.n_chunks - 1].bytes, KVF_SLOT_HEADER_BYTES); /* another chunk's header */
 	close_with(&r, &m);
 }
 
