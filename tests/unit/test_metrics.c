@@ -211,6 +211,64 @@ static void test_health(void)
 	rig_close(&r);
 }
 
+/* ---- memory ---- */
+
+struct miser {
+	uint64_t left; /* allocations until one fails */
+	int64_t held;
+};
+
+static void *miser_alloc(size_t n, void *user)
+{
+	struct miser *m = user;
+
+	if (!m->left)
+		return NULL;
+	m->left--;
+	m->held++;
+	return malloc(n);
+}
+
+static void miser_release(void *p, size_t n, void *user)
+{
+	struct miser *m = user;
+
+	(void)n;
+	m->held--;
+	free(p);
+}
+
+/* An open that runs out of memory anywhere, histograms included, gives all back. */
+static void test_memory(void)
+{
+	struct miser miser = {0, 0};
+	struct kvf_allocator allocator = {sizeof(allocator), miser_alloc, miser_release, &miser};
+	struct kvf_custom_tier spec;
+	struct memtier m;
+	uint64_t k;
+	int rc = KVF_ENOMEM;
+
+	for (k = 0; rc != KVF_OK && k < 2000; k++) {
+		struct rig r;
+
+		memset(&m, 0, sizeof(m));
+		m.caps = KVF_TIER_RECORDS;
+		spec = (struct kvf_custom_tier){&memtier_ops, &m};
+		miser.left = k;
+		rc = rig_try_open(&r, &(struct rig_options){.slots = 16,
+					      .tiers = &spec,
+					      .n_tiers = 1,
+					      .allocator = &allocator});
+		miser.left = UINT64_MAX; /* checking takes some too */
+		if (rc == KVF_OK)
+			rig_close(&r);
+		else
+			CU_ASSERT_EQUAL(rc, KVF_ENOMEM);
+		CU_ASSERT_EQUAL(miser.held, 0);
+	}
+	CU_ASSERT(rc == KVF_OK && k > 30);
+}
+
 /* ---- what the papers name ---- */
 
 static char *read_whole(const char *file)
@@ -390,6 +448,7 @@ int main(int argc, char **argv)
 		{"buffer", test_buffer},
 		{"labels", test_labels},
 		{"health", test_health},
+		{"memory", test_memory},
 		{"papers", test_papers},
 		{"runbook", test_runbook},
 		{"promtool", test_promtool},
