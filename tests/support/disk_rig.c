@@ -101,7 +101,7 @@ int drig_open(struct drig *r, const struct drig_options *o)
 		.aio_ops = o->aio_ops,
 		.aio_arg = o->aio_arg,
 	};
-	struct kvf_tier_open open = { .size = sizeof(open), .chunk_tokens = 16, .model = "rig" };
+	struct kvf_tier_open open = {.size = sizeof(open), .chunk_tokens = 16, .model = "rig"};
 	void *slots = NULL;
 	int rc;
 
@@ -115,12 +115,12 @@ int drig_open(struct drig *r, const struct drig_options *o)
 	open.world_size = o->world_size ? o->world_size : 1;
 	open.rank = o->rank;
 	fingerprint_of(open.fingerprint, o);
-	r->host = (struct kvf_tier_host){ .size = sizeof(r->host),
-					  .complete = host_complete,
-					  .now_ns = host_now,
-					  .watch = host_watch,
-					  .log = host_log,
-					  .report = &r->report };
+	r->host = (struct kvf_tier_host){.size = sizeof(r->host),
+		.complete = host_complete,
+		.now_ns = host_now,
+		.watch = host_watch,
+		.log = host_log,
+		.report = &r->report};
 	if (posix_memalign(&slots, 4096, (size_t)DRIG_BATCH * r->slot_bytes))
 		return KVF_ENOMEM;
 	r->slots = slots;
@@ -213,7 +213,7 @@ static uint8_t *slot_at(struct drig *r, uint32_t i)
 
 bool drig_submit(struct drig *r, uint32_t i, uint32_t kind, uint32_t n)
 {
-	struct kvf_tier_req *req = &r->req[i], *one[1] = { req };
+	struct kvf_tier_req *req = &r->req[i], *one[1] = {req};
 
 	memset(req, 0, sizeof(*req));
 	req->kind = kind;
@@ -272,7 +272,8 @@ int drig_clear(struct drig *r)
 	return run(r, KVF_REQ_CLEAR, 0);
 }
 
-/* As the engine would: key, then checksum of the payload; then, which it cannot, whether the bytes are the right ones. */
+/* As the engine would: key, then checksum of the payload; then, which it cannot, whether the bytes
+ * are the right ones. */
 enum drig_found drig_judge(struct drig *r, uint32_t i, uint32_t n)
 {
 	struct kvf_tier_req *req = &r->req[i];
@@ -288,8 +289,8 @@ enum drig_found drig_judge(struct drig *r, uint32_t i, uint32_t n)
 		return DRIG_FAILED;
 	drig_key(key, n);
 	if (kvf_record_check(req->slot, r->slot_bytes - KVF_SLOT_HEADER_BYTES, &rec) ||
-	    memcmp(rec.key, key, sizeof(key)) != 0 ||
-	    kvf_checksum(req->slot + KVF_SLOT_HEADER_BYTES, rec.payload_bytes) != rec.checksum)
+		memcmp(rec.key, key, sizeof(key)) != 0 ||
+		kvf_checksum(req->slot + KVF_SLOT_HEADER_BYTES, rec.payload_bytes) != rec.checksum)
 		return DRIG_DETECTED;
 	want = malloc(rec.payload_bytes);
 	content(want, rec.payload_bytes, n);
@@ -313,7 +314,8 @@ uint32_t drig_put_range(struct drig *r, uint32_t first, uint32_t n)
 		uint32_t k = 0;
 
 		r->n_done = 0;
-		while (k < DRIG_BATCH / 2 && at + k < n && drig_submit(r, k, KVF_REQ_PUT, first + at + k))
+		while (k < DRIG_BATCH / 2 && at + k < n &&
+			drig_submit(r, k, KVF_REQ_PUT, first + at + k))
 			k++;
 		if (!k)
 			drig_turn(r);
@@ -332,7 +334,8 @@ void drig_get_range(struct drig *r, uint32_t first, uint32_t n, uint32_t count[5
 		uint32_t k = 0;
 
 		r->n_done = 0;
-		while (k < DRIG_BATCH && at + k < n && drig_submit(r, k, KVF_REQ_GET, first + at + k))
+		while (k < DRIG_BATCH && at + k < n &&
+			drig_submit(r, k, KVF_REQ_GET, first + at + k))
 			k++;
 		if (!k)
 			drig_turn(r);

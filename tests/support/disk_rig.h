@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The disk tier without an engine: a host that only collects completions, and chunks whose key, size and content follow
- * from a number, so that every byte that comes back can be judged.
+ * The disk tier without an engine: a host that only collects completions, and chunks whose key,
+ * size and content follow from a number, so that every byte that comes back can be judged.
  */
 #ifndef KVF_TESTS_DISK_RIG_H
 #define KVF_TESTS_DISK_RIG_H
@@ -20,7 +20,7 @@ struct drig_options {
 	uint64_t max_bytes;
 	uint32_t aio, admission, durable, foreign;
 	uint32_t slot_bytes; /* 0: 8 KiB */
-	uint32_t identity;   /* number of the model */
+	uint32_t identity; /* number of the model */
 	uint32_t world_size, rank;
 	uint64_t segment_bytes, grow_bytes, min_free_bytes;
 	uint32_t depth;

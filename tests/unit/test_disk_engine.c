@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine over a disk: a second engine with an empty pool is warm, with every way to the kernel; what is too much for
- * RAM comes back from disk; damage is a miss once and then forgotten; levels, removal, clearing; a filter without io_uring.
+ * The engine over a disk: a second engine with an empty pool is warm, with every way to the kernel;
+ * what is too much for RAM comes back from disk; damage is a miss once and then forgotten; levels,
+ * removal, clearing; a filter without io_uring.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -49,11 +50,12 @@ static const char *settings[16];
 
 static struct rig_options options(uint32_t slots, const char *gb, const char *aio)
 {
-	const char *const all[] = { "local_disk", dir, "max_local_disk_size", gb, "kvf_disk_min_free", "0", "kvf_aio", aio };
+	const char *const all[] = {"local_disk", dir, "max_local_disk_size", gb,
+		"kvf_disk_min_free", "0", "kvf_aio", aio};
 
 	memcpy(settings, all, sizeof(all));
 	settings[KVF_ARRAY_LEN(all)] = NULL;
-	return (struct rig_options){ .slots = slots, .settings = settings };
+	return (struct rig_options){.slots = slots, .settings = settings};
 }
 
 static void fresh(void)
@@ -128,7 +130,7 @@ static void second_engine_is_warm(const char *aio)
 
 static void test_warm(void)
 {
-	static const char *const backs[] = { "auto", "io_uring", "libaio", "sync" };
+	static const char *const backs[] = {"auto", "io_uring", "libaio", "sync"};
 
 	for (size_t i = 0; i < KVF_ARRAY_LEN(backs); i++) {
 		fresh();
@@ -146,7 +148,8 @@ static int find_segment(const char *path, const struct stat *st, int type, struc
 	return 0;
 }
 
-/* A payload byte flips on disk: a miss, counted, and the slot is given up, so that the next store mends it. */
+/* A payload byte flips on disk: a miss, counted, and the slot is given up, so that the next store
+ * mends it. */
 static void test_damage(void)
 {
 	struct rig_options o;
@@ -247,9 +250,10 @@ static int deny_io_uring(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = { KVF_ARRAY_LEN(code), code };
+	struct sock_fprog prog = {KVF_ARRAY_LEN(code), code};
 
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
 static int in_child(int (*body)(void))
@@ -267,7 +271,7 @@ static int in_child(int (*body)(void))
 }
 
 static struct lines seen;
-static const struct kvf_log_sink sink = { sizeof(sink), note, &seen };
+static const struct kvf_log_sink sink = {sizeof(sink), note, &seen};
 
 static int filtered(void)
 {
@@ -310,8 +314,8 @@ static void test_filter(void)
 
 static int unprivileged(void)
 {
-	static const char *const backs[] = { "auto", "libaio", "sync" };
-	struct rlimit limit = { 64 * 1024, 64 * 1024 };
+	static const char *const backs[] = {"auto", "libaio", "sync"};
+	struct rlimit limit = {64 * 1024, 64 * 1024};
 	unsigned before = CU_get_number_of_failures();
 
 	if (setrlimit(RLIMIT_MEMLOCK, &limit) || setgid(65534) || setuid(65534))
@@ -353,12 +357,12 @@ static void test_unprivileged(void)
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
-		{ "warm", test_warm },
-		{ "damage", test_damage },
-		{ "remove_and_clear", test_remove_and_clear },
-		{ "second_engine_refused", test_second_engine_refused },
-		{ "filter", test_filter },
-		{ "unprivileged", test_unprivileged },
+		{"warm", test_warm},
+		{"damage", test_damage},
+		{"remove_and_clear", test_remove_and_clear},
+		{"second_engine_refused", test_second_engine_refused},
+		{"filter", test_filter},
+		{"unprivileged", test_unprivileged},
 	};
 
 	return kvf_test_main("disk_engine", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What can happen to the disk tier's files: other identities, other versions, damage, truncation, links, other owners, a
- * second engine, a directory that goes away, slots that were swapped or are of an older generation, flipped bits.
+ * What can happen to the disk tier's files: other identities, other versions, damage, truncation,
+ * links, other owners, a second engine, a directory that goes away, slots that were swapped or are
+ * of an older generation, flipped bits.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -25,10 +26,10 @@ static char dir[3000];
 
 static struct drig_options options(uint64_t slots)
 {
-	struct drig_options o = { .max_bytes = slots * SLOT + 2 * 4096,
-				  .segment_bytes = 1024 * SLOT,
-				  .grow_bytes = 16 * SLOT,
-				  .aio = KVF_AIO_WANT_SYNC };
+	struct drig_options o = {.max_bytes = slots * SLOT + 2 * 4096,
+		.segment_bytes = 1024 * SLOT,
+		.grow_bytes = 16 * SLOT,
+		.aio = KVF_AIO_WANT_SYNC};
 
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	o.dirs = dir;
@@ -199,7 +200,8 @@ static void poke(int fd, off_t at, uint8_t xor)
 	CU_ASSERT_EQUAL(pwrite(fd, &b, 1, at), 1);
 }
 
-/* The first pages of a directory and of a segment: damage costs nothing, another version is somebody else's. */
+/* The first pages of a directory and of a segment: damage costs nothing, another version is
+ * somebody else's. */
 static void test_first_pages(void)
 {
 	struct drig_options o = options(64);
@@ -266,7 +268,8 @@ static void test_truncated(void)
 	drig_close(&r);
 }
 
-/* The directory is deleted under a running tier: it goes on with what it has, and says so when it wants more. */
+/* The directory is deleted under a running tier: it goes on with what it has, and says so when it
+ * wants more. */
 static void test_directory_gone(void)
 {
 	struct drig_options o = options(200);
@@ -306,7 +309,8 @@ static void test_min_free(void)
 static void swap_slots(int fd, uint32_t a, uint32_t b, uint32_t bytes, uint32_t at)
 {
 	static uint8_t one[SLOT], two[SLOT];
-	off_t x = (off_t)kvf_disk_slot_offset(SLOT, a) + at, y = (off_t)kvf_disk_slot_offset(SLOT, b) + at;
+	off_t x = (off_t)kvf_disk_slot_offset(SLOT, a) + at,
+	      y = (off_t)kvf_disk_slot_offset(SLOT, b) + at;
 
 	CU_ASSERT_EQUAL(pread(fd, one, bytes, x), (ssize_t)bytes);
 	CU_ASSERT_EQUAL(pread(fd, two, bytes, y), (ssize_t)bytes);
@@ -314,7 +318,8 @@ static void swap_slots(int fd, uint32_t a, uint32_t b, uint32_t bytes, uint32_t 
 	CU_ASSERT_EQUAL(pwrite(fd, one, bytes, y), (ssize_t)bytes);
 }
 
-/* Whole slots exchanged: wrong while it runs, found and right after a restart. Headers or payloads alone: never right. */
+/* Whole slots exchanged: wrong while it runs, found and right after a restart. Headers or payloads
+ * alone: never right. */
 static void test_swapped(void)
 {
 	for (int what = 0; what < 3; what++) {
@@ -350,7 +355,8 @@ static void test_swapped(void)
 	}
 }
 
-/* An old record of the same key, of an older generation, in a slot: not what was written there last. */
+/* An old record of the same key, of an older generation, in a slot: not what was written there
+ * last. */
 static void test_stale_generation(void)
 {
 	struct drig_options o = options(64);
@@ -373,7 +379,8 @@ static void test_stale_generation(void)
 	/* A restart finds two of a key: the newer one stays, the older one is overwritten. */
 	drig_settle(&r);
 	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 8), 8);
-	CU_ASSERT_EQUAL(pwrite(fd, old, SLOT, (off_t)kvf_disk_slot_offset(SLOT, 12)), (ssize_t)SLOT);
+	CU_ASSERT_EQUAL(
+		pwrite(fd, old, SLOT, (off_t)kvf_disk_slot_offset(SLOT, 12)), (ssize_t)SLOT);
 	drig_close(&r);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
@@ -412,7 +419,8 @@ static void test_bit_flips(void)
 		at = at < 256 ? at : at - 256 + 4096;
 		poke(fd, (off_t)kvf_disk_slot_offset(SLOT, n) + at, (uint8_t)(1u << (seed >> 29)));
 		detected += drig_get(&r, n) == DRIG_DETECTED;
-		/* A payload's checksum is the engine's business: it tells the tier to forget the chunk. */
+		/* A payload's checksum is the engine's business: it tells the tier to forget the
+		 * chunk. */
 		if (drig_exists(&r, n) == KVF_OK)
 			CU_ASSERT_EQUAL(drig_remove(&r, n), KVF_OK);
 		drig_settle(&r);
@@ -429,17 +437,17 @@ static void test_bit_flips(void)
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
-		{ "lock", test_lock },
-		{ "permissions", test_permissions },
-		{ "segment_is_link", test_segment_is_link },
-		{ "foreign", test_foreign },
-		{ "first_pages", test_first_pages },
-		{ "truncated", test_truncated },
-		{ "directory_gone", test_directory_gone },
-		{ "min_free", test_min_free },
-		{ "swapped", test_swapped },
-		{ "stale_generation", test_stale_generation },
-		{ "bit_flips", test_bit_flips },
+		{"lock", test_lock},
+		{"permissions", test_permissions},
+		{"segment_is_link", test_segment_is_link},
+		{"foreign", test_foreign},
+		{"first_pages", test_first_pages},
+		{"truncated", test_truncated},
+		{"directory_gone", test_directory_gone},
+		{"min_free", test_min_free},
+		{"swapped", test_swapped},
+		{"stale_generation", test_stale_generation},
+		{"bit_flips", test_bit_flips},
 	};
 
 	return kvf_test_main("disk_files", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The disk tier on real files, through every way to the kernel: chunks in and out, restarts, bound, eviction, removal. */
+/* The disk tier on real files, through every way to the kernel: chunks in and out, restarts, bound,
+ * eviction, removal. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
@@ -14,7 +15,9 @@ static char dir[3000];
 
 static struct drig_options options(uint64_t slots)
 {
-	struct drig_options o = { .max_bytes = slots * 8192 + 2 * 4096, .segment_bytes = 32 * 8192, .grow_bytes = 16 * 8192 };
+	struct drig_options o = {.max_bytes = slots * 8192 + 2 * 4096,
+		.segment_bytes = 32 * 8192,
+		.grow_bytes = 16 * 8192};
 
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	o.dirs = dir;
@@ -35,9 +38,9 @@ static const struct {
 	uint32_t want;
 	const char *name;
 } backs[] = {
-	{ KVF_AIO_WANT_SYNC, "sync" },
-	{ KVF_AIO_WANT_LIBAIO, "libaio" },
-	{ KVF_AIO_WANT_URING, "io_uring" },
+	{KVF_AIO_WANT_SYNC, "sync"},
+	{KVF_AIO_WANT_LIBAIO, "libaio"},
+	{KVF_AIO_WANT_URING, "io_uring"},
 };
 
 /* Opens with a back end, or says why not: a kernel or filter may deny it. */
@@ -102,7 +105,8 @@ static void test_restart(void)
 	}
 }
 
-/* A request that comes before anything was read gets a miss, one that is written twice meanwhile stays right. */
+/* A request that comes before anything was read gets a miss, one that is written twice meanwhile
+ * stays right. */
 static void test_serves_while_scanning(void)
 {
 	struct drig_options o = options(200);
@@ -187,7 +191,8 @@ static void test_suffix_first(void)
 	suffix_first(true);
 }
 
-/* Removed is removed: after the answer no restart brings it back, whatever state the slot was in. */
+/* Removed is removed: after the answer no restart brings it back, whatever state the slot was in.
+ */
 static void test_remove(void)
 {
 	struct drig_options o = options(64);
@@ -218,7 +223,8 @@ static void test_remove(void)
 	drig_close(&r);
 }
 
-/* A chunk that was evicted, and whose slot is being written to, is removed when that write is over. */
+/* A chunk that was evicted, and whose slot is being written to, is removed when that write is over.
+ */
 static void test_remove_of_evicted(void)
 {
 	struct drig_options o = options(16);
@@ -337,7 +343,8 @@ static void test_two_directories(void)
 	drig_close(&r);
 }
 
-/* A large slot goes through in one transfer too; requests can be withdrawn before the kernel has them. */
+/* A large slot goes through in one transfer too; requests can be withdrawn before the kernel has
+ * them. */
 static void test_cancel(void)
 {
 	struct drig_options o = options(0);
@@ -371,18 +378,18 @@ static void test_cancel(void)
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
-		{ "round_trip", test_round_trip },
-		{ "restart", test_restart },
-		{ "serves_while_scanning", test_serves_while_scanning },
-		{ "bound_and_eviction", test_bound_and_eviction },
-		{ "suffix_first", test_suffix_first },
-		{ "remove", test_remove },
-		{ "remove_of_evicted", test_remove_of_evicted },
-		{ "clear", test_clear },
-		{ "durable", test_durable },
-		{ "second_touch", test_second_touch },
-		{ "two_directories", test_two_directories },
-		{ "cancel", test_cancel },
+		{"round_trip", test_round_trip},
+		{"restart", test_restart},
+		{"serves_while_scanning", test_serves_while_scanning},
+		{"bound_and_eviction", test_bound_and_eviction},
+		{"suffix_first", test_suffix_first},
+		{"remove", test_remove},
+		{"remove_of_evicted", test_remove_of_evicted},
+		{"clear", test_clear},
+		{"durable", test_durable},
+		{"second_touch", test_second_touch},
+		{"two_directories", test_two_directories},
+		{"cancel", test_cancel},
 	};
 
 	return kvf_test_main("disk_tier", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -5,11 +5,11 @@
 #include <errno.h>
 
 #define MAX_TRANSFER 0x7ffff000u /* the kernel moves no more in one call */
-#define STARTS_PER_PUMP 16u	 /* handing over a transfer costs microseconds */
+#define STARTS_PER_PUMP 16u /* handing over a transfer costs microseconds */
 
 void kvf_aio_init(struct kvf_aio *aio, struct kvf_mem *mem, uint32_t depth, uint64_t max_bytes)
 {
-	*aio = (struct kvf_aio){ .mem = mem, .event_fd = -1, .max_bytes = max_bytes };
+	*aio = (struct kvf_aio){.mem = mem, .event_fd = -1, .max_bytes = max_bytes};
 	aio->depth = (uint32_t)kvf_max_u64(1, kvf_min_u64(depth, KVF_AIO_MAX_DEPTH));
 	for (int i = 0; i < KVF_AIO_CLASSES; i++)
 		kvf_list_init(&aio->pending[i]);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asynchronous file I/O under the disk tier: one interface, three ways to the kernel, chosen at run time.
+ * Asynchronous file I/O under the disk tier: one interface, three ways to the kernel, chosen at run
+ * time.
  *
- *   io_uring  SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG, else a plain ring (old kernels, hosts whose owner moves)
- *   libaio    Linux AIO by raw system calls: where a filter denies io_uring
- *   sync      preadv and pwritev in bounded slices: file systems without O_DIRECT, kernels without anything
+ *   io_uring  SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG, else a plain ring (old kernels, hosts
+ * whose owner moves) libaio    Linux AIO by raw system calls: where a filter denies io_uring sync
+ * preadv and pwritev in bounded slices: file systems without O_DIRECT, kernels without anything
  *
- * Tests plug in a fourth. kvf_aio keeps the queues: reads go before writes, writes before background work, and at most
- * `depth` operations and `max_bytes` bytes are in the kernel's hands. Short transfers are continued here.
+ * Tests plug in a fourth. kvf_aio keeps the queues: reads go before writes, writes before
+ * background work, and at most `depth` operations and `max_bytes` bytes are in the kernel's hands.
+ * Short transfers are continued here.
  */
 #ifndef KVF_TIER_DISK_AIO_H
 #define KVF_TIER_DISK_AIO_H
@@ -25,9 +27,10 @@
 enum kvf_aio_kind { KVF_AIO_READ = 1, KVF_AIO_WRITE = 2, KVF_AIO_SYNC = 3 };
 enum kvf_aio_class { KVF_AIO_URGENT = 0, KVF_AIO_NORMAL, KVF_AIO_BACKGROUND, KVF_AIO_CLASSES };
 
-/* One transfer. The caller fills in what comes before `complete` and keeps it alive until complete() was called. */
+/* One transfer. The caller fills in what comes before `complete` and keeps it alive until
+ * complete() was called. */
 struct kvf_aio_op {
-	uint8_t kind;  /* enum kvf_aio_kind */
+	uint8_t kind; /* enum kvf_aio_kind */
 	uint8_t klass; /* enum kvf_aio_class */
 	uint8_t n_iov;
 	int fd;
@@ -38,7 +41,7 @@ struct kvf_aio_op {
 	void (*complete)(struct kvf_aio_op *op, int result);
 	/* kvf_aio's and the back end's */
 	struct kvf_list link;
-	uint64_t left;	     /* bytes still to move */
+	uint64_t left; /* bytes still to move */
 	struct iovec now[2]; /* what is left of iov */
 	uint8_t now_n;
 	bool in_kernel;
@@ -50,20 +53,27 @@ struct kvf_aio;
 struct kvf_aio_ops {
 	const char *name;
 
-	/* 0 or -errno; on 0 *state is set and *event_fd is a descriptor that becomes readable with completions, or -1. */
+	/* 0 or -errno; on 0 *state is set and *event_fd is a descriptor that becomes readable with
+	 * completions, or -1. */
 	int (*open)(struct kvf_aio *aio, void *arg, void **state, int *event_fd);
 	void (*close)(struct kvf_aio *aio, void *state);
-	/* Takes the operation (op->now, op->offset). false: full for now. Completes with kvf_aio_finish(). */
+	/* Takes the operation (op->now, op->offset). false: full for now. Completes with
+	 * kvf_aio_finish(). */
 	bool (*start)(struct kvf_aio *aio, void *state, struct kvf_aio_op *op);
-	/* Gives what was started to the kernel and takes what is done. `budget`: bytes a back end may move by itself.
-	 * Returns true when calling again at once is of use. */
+	/* Gives what was started to the kernel and takes what is done. `budget`: bytes a back end
+	 * may move by itself. Returns true when calling again at once is of use. */
 	bool (*pump)(struct kvf_aio *aio, void *state, uint64_t budget);
 	/* Waits for something to be done: close only. */
 	void (*wait)(struct kvf_aio *aio, void *state);
 };
 
 /* What the machine was asked for, and what came of it. */
-enum kvf_aio_want { KVF_AIO_WANT_AUTO = 0, KVF_AIO_WANT_URING, KVF_AIO_WANT_LIBAIO, KVF_AIO_WANT_SYNC };
+enum kvf_aio_want {
+	KVF_AIO_WANT_AUTO = 0,
+	KVF_AIO_WANT_URING,
+	KVF_AIO_WANT_LIBAIO,
+	KVF_AIO_WANT_SYNC
+};
 
 struct kvf_aio {
 	struct kvf_mem *mem;
@@ -94,13 +104,14 @@ void kvf_aio_queue(struct kvf_aio *aio, struct kvf_aio_op *op);
 bool kvf_aio_unqueue(struct kvf_aio *aio, struct kvf_aio_op *op);
 /* Starts what may be started, completes what is done. True: call again at once. */
 bool kvf_aio_pump(struct kvf_aio *aio, uint64_t budget);
-/* Blocks until nothing is in flight or `patience` waits brought nothing: for close. False: something is still there. */
+/* Blocks until nothing is in flight or `patience` waits brought nothing: for close. False:
+ * something is still there. */
 bool kvf_aio_drain(struct kvf_aio *aio);
 
 /* For back ends: `n` bytes moved (>= 0), or -errno. May be called inside start(). */
 void kvf_aio_finish(struct kvf_aio *aio, struct kvf_aio_op *op, int64_t n);
 
-extern const struct kvf_aio_ops kvf_aio_uring;	/* only with liburing: see kvf_aio_find() */
+extern const struct kvf_aio_ops kvf_aio_uring; /* only with liburing: see kvf_aio_find() */
 extern const struct kvf_aio_ops kvf_aio_kernel; /* Linux AIO */
 extern const struct kvf_aio_ops kvf_aio_sync;
 /* "io_uring", "libaio", "sync" by enum kvf_aio_want; NULL when this build does not have it. */

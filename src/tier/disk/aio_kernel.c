@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Linux AIO by raw system calls: as fast as io_uring for O_DIRECT on allocated files, and allowed where filters deny
- * io_uring. Whether something is done is read from the ring that the kernel maps for us, without a system call.
+ * Linux AIO by raw system calls: as fast as io_uring for O_DIRECT on allocated files, and allowed
+ * where filters deny io_uring. Whether something is done is read from the ring that the kernel maps
+ * for us, without a system call.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -152,7 +153,8 @@ static bool ring_empty(const struct kernel_state *s)
 
 	if (ring->magic != RING_MAGIC || ring->incompat_features)
 		return false;
-	return __atomic_load_n(&ring->head, __ATOMIC_RELAXED) == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&ring->head, __ATOMIC_RELAXED) ==
+	       __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
 }
 
 static unsigned reap(struct kvf_aio *aio, struct kernel_state *s, struct timespec *patience)
@@ -164,7 +166,7 @@ static unsigned reap(struct kvf_aio *aio, struct kernel_state *s, struct timespe
 		return 0;
 	aio->syscalls++;
 	n = syscall(SYS_io_getevents, s->context, patience ? 1L : 0L, (long)REAP, event,
-		    patience ? patience : &(struct timespec){ 0 });
+		patience ? patience : &(struct timespec){0});
 	for (long i = 0; i < n; i++) {
 		give_back(s, (struct iocb *)(uintptr_t)event[i].obj);
 		kvf_aio_finish(aio, (struct kvf_aio_op *)(uintptr_t)event[i].data, event[i].res);
@@ -184,7 +186,7 @@ static bool kernel_pump(struct kvf_aio *aio, void *state, uint64_t budget)
 
 static void kernel_wait(struct kvf_aio *aio, void *state)
 {
-	struct timespec patience = { .tv_nsec = 100000000 };
+	struct timespec patience = {.tv_nsec = 100000000};
 
 	(void)reap(aio, state, &patience);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The last resort: preadv and pwritev on the caller's time, a slice at a time, so that one turn stays bounded where the
- * device is quick. For file systems without O_DIRECT and for tests.
+ * The last resort: preadv and pwritev on the caller's time, a slice at a time, so that one turn
+ * stays bounded where the device is quick. For file systems without O_DIRECT and for tests.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -59,7 +59,8 @@ static uint64_t cut(struct iovec *iov, unsigned *n, const struct kvf_aio_op *op)
 	return bytes;
 }
 
-static int64_t slice(struct kvf_aio *aio, const struct kvf_aio_op *op, uint64_t total, uint64_t *asked)
+static int64_t slice(
+	struct kvf_aio *aio, const struct kvf_aio_op *op, uint64_t total, uint64_t *asked)
 {
 	uint64_t at = op->offset + (total - op->left);
 	struct iovec iov[2];

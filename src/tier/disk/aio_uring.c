@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * io_uring. With SINGLE_ISSUER and DEFER_TASKRUN completions come only when we ask for them, so the host's own system
- * calls are not interrupted; TASKRUN_FLAG lets a look at the ring see that there are some without a system call. Polling
- * the ring's descriptor would never wake with DEFER_TASKRUN: an eventfd does.
+ * io_uring. With SINGLE_ISSUER and DEFER_TASKRUN completions come only when we ask for them, so the
+ * host's own system calls are not interrupted; TASKRUN_FLAG lets a look at the ring see that there
+ * are some without a system call. Polling the ring's descriptor would never wake with
+ * DEFER_TASKRUN: an eventfd does.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -98,11 +99,13 @@ static bool uring_start(struct kvf_aio *aio, void *state, struct kvf_aio_op *op)
 	if (op->kind == KVF_AIO_SYNC)
 		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
 	else if (op->kind == KVF_AIO_READ && op->now_n == 1)
-		io_uring_prep_read(sqe, op->fd, op->now[0].iov_base, (unsigned)op->now[0].iov_len, at);
+		io_uring_prep_read(
+			sqe, op->fd, op->now[0].iov_base, (unsigned)op->now[0].iov_len, at);
 	else if (op->kind == KVF_AIO_READ)
 		io_uring_prep_readv(sqe, op->fd, op->now, op->now_n, at);
 	else if (op->now_n == 1)
-		io_uring_prep_write(sqe, op->fd, op->now[0].iov_base, (unsigned)op->now[0].iov_len, at);
+		io_uring_prep_write(
+			sqe, op->fd, op->now[0].iov_base, (unsigned)op->now[0].iov_len, at);
 	else
 		io_uring_prep_writev(sqe, op->fd, op->now, op->now_n, at);
 	io_uring_sqe_set_data(sqe, op);
@@ -151,7 +154,7 @@ static bool uring_pump(struct kvf_aio *aio, void *state, uint64_t budget)
 static void uring_wait(struct kvf_aio *aio, void *state)
 {
 	struct uring_state *s = state;
-	struct __kernel_timespec patience = { .tv_nsec = 100000000 };
+	struct __kernel_timespec patience = {.tv_nsec = 100000000};
 	struct io_uring_cqe *cqe;
 
 	(void)aio;

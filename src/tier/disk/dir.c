@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Directories: made with mode 0700, never through a link, refused when they belong to somebody else, locked against a
- * second engine. Runs inside open, which may block.
+ * Directories: made with mode 0700, never through a link, refused when they belong to somebody
+ * else, locked against a second engine. Runs inside open, which may block.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -28,9 +28,10 @@ static int refuse_errno(struct kvf_report *report, const char *path, const char 
 	char text[128];
 
 	if (error == ELOOP || error == ENOTDIR)
-		return refuse(report, KVF_EIO, path, "is a symbolic link or no directory: name the directory itself");
+		return refuse(report, KVF_EIO, path,
+			"is a symbolic link or no directory: name the directory itself");
 	kvf_report_add(report, KVF_ERROR, "local_disk: %s: %s: %s", path, what,
-		       strerror_r(error, text, sizeof(text)));
+		strerror_r(error, text, sizeof(text)));
 	return KVF_EIO;
 }
 
@@ -87,13 +88,15 @@ static int open_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
 	if (fstat(dir->fd, &st))
 		return refuse_errno(report, dir->path, dir->name, errno);
 	if (st.st_uid != geteuid())
-		return refuse(report, KVF_EIO, dir->path, "our directory in it belongs to another user");
+		return refuse(
+			report, KVF_EIO, dir->path, "our directory in it belongs to another user");
 	if ((st.st_mode & 077) && fchmod(dir->fd, 0700))
 		return refuse_errno(report, dir->path, "cannot make our directory private", errno);
 	return KVF_OK;
 }
 
-/* The lock is on the directory's page; whoever deletes the directory holds it too, so look whether it is still there. */
+/* The lock is on the directory's page; whoever deletes the directory holds it too, so look whether
+ * it is still there. */
 static int lock_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
 {
 	for (int tries = 0; tries < 8; tries++) {
@@ -104,17 +107,20 @@ static int lock_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
 			int error = -dir->lock_fd;
 
 			dir->lock_fd = -1;
-			return error == EPERM ? refuse(report, KVF_EIO, dir->path, "its lock belongs to another user") :
-						refuse_errno(report, dir->path, KVF_DISK_DIR_FILE, error);
+			return error == EPERM
+				       ? refuse(report, KVF_EIO, dir->path,
+						 "its lock belongs to another user")
+				       : refuse_errno(report, dir->path, KVF_DISK_DIR_FILE, error);
 		}
 		if (flock(dir->lock_fd, LOCK_EX | LOCK_NB)) {
 			if (errno != EWOULDBLOCK)
 				return refuse_errno(report, dir->path, "cannot be locked", errno);
 			return refuse(report, KVF_EBUSY, dir->path,
-				      "another engine of the same identity and rank uses it");
+				"another engine of the same identity and rank uses it");
 		}
-		if (!fstat(dir->lock_fd, &ours) && !fstatat(dir->fd, KVF_DISK_DIR_FILE, &named, AT_SYMLINK_NOFOLLOW) &&
-		    ours.st_ino == named.st_ino)
+		if (!fstat(dir->lock_fd, &ours) &&
+			!fstatat(dir->fd, KVF_DISK_DIR_FILE, &named, AT_SYMLINK_NOFOLLOW) &&
+			ours.st_ino == named.st_ino)
 			return KVF_OK;
 		close(dir->lock_fd);
 		dir->lock_fd = -1;
@@ -131,7 +137,8 @@ static bool takes_direct(const struct kvf_disk_dir *dir)
 #ifdef STATX_DIOALIGN
 	struct statx sx;
 
-	if (ok && !statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) && (sx.stx_mask & STATX_DIOALIGN))
+	if (ok && !statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) &&
+		(sx.stx_mask & STATX_DIOALIGN))
 		ok = sx.stx_dio_offset_align && sx.stx_dio_offset_align <= KVF_DISK_PAGE &&
 		     sx.stx_dio_mem_align <= KVF_DISK_PAGE;
 #endif
@@ -150,13 +157,15 @@ static int read_page(struct kvf_disk *d, struct kvf_disk_dir *dir, struct kvf_re
 	if (n == 0)
 		return KVF_OK;
 	if (n != (ssize_t)sizeof(page) || kvf_disk_dir_parse(page, &old)) {
-		kvf_report_add(report, KVF_WARNING, "local_disk: %s: the directory's page was damaged: written anew",
-			       dir->path);
+		kvf_report_add(report, KVF_WARNING,
+			"local_disk: %s: the directory's page was damaged: written anew",
+			dir->path);
 		d->generation_unknown = true;
 		return KVF_OK;
 	}
 	if (memcmp(old.fingerprint, d->fingerprint, sizeof(old.fingerprint)) != 0)
-		return refuse(report, KVF_EIO, dir->path, "holds another identity under the name of ours");
+		return refuse(report, KVF_EIO, dir->path,
+			"holds another identity under the name of ours");
 	d->epoch = kvf_max_u64(d->epoch, old.epoch);
 	return KVF_OK;
 }
@@ -164,12 +173,12 @@ static int read_page(struct kvf_disk *d, struct kvf_disk_dir *dir, struct kvf_re
 static bool write_page(struct kvf_disk *d, struct kvf_disk_dir *dir)
 {
 	uint8_t page[KVF_DISK_PAGE];
-	struct kvf_disk_dir_page in = { .slot_bytes = d->slot_bytes,
-					.payload_bytes = d->payload_bytes,
-					.chunk_tokens = d->chunk_tokens,
-					.world_size = d->world_size,
-					.rank = d->rank,
-					.epoch = d->epoch };
+	struct kvf_disk_dir_page in = {.slot_bytes = d->slot_bytes,
+		.payload_bytes = d->payload_bytes,
+		.chunk_tokens = d->chunk_tokens,
+		.world_size = d->world_size,
+		.rank = d->rank,
+		.epoch = d->epoch};
 
 	memcpy(in.fingerprint, d->fingerprint, sizeof(in.fingerprint));
 	memcpy(in.model, d->model, sizeof(in.model));
@@ -206,10 +215,11 @@ static int add_dir(struct kvf_disk *d, const char *path, size_t n, struct kvf_re
 	struct kvf_disk_dir *dir = &d->dir[d->n_dirs];
 
 	if (d->n_dirs == KVF_DISK_MAX_DIRS) {
-		kvf_report_add(report, KVF_ERROR, "local_disk: more than %u directories", KVF_DISK_MAX_DIRS);
+		kvf_report_add(report, KVF_ERROR, "local_disk: more than %u directories",
+			KVF_DISK_MAX_DIRS);
 		return KVF_ERANGE;
 	}
-	*dir = (struct kvf_disk_dir){ .base_fd = -1, .fd = -1, .lock_fd = -1, .path_bytes = n + 1 };
+	*dir = (struct kvf_disk_dir){.base_fd = -1, .fd = -1, .lock_fd = -1, .path_bytes = n + 1};
 	dir->path = kvf_mem_alloc(d->mem, n + 1);
 	if (!dir->path)
 		return KVF_ENOMEM;

@@ -21,7 +21,9 @@
 #define SEGMENT_BYTES KVF_GIB
 #define GROW_BYTES (64 * KVF_MIB)
 #define MIN_SLOTS 8u
-#define IDLE_NS (10 * KVF_NS_PER_MS) /* nothing in flight for so long: its descriptor is watched no more */
+#define IDLE_NS                                                                                    \
+	(10 * KVF_NS_PER_MS) /* nothing in flight for so long: its descriptor is watched no more   \
+			      */
 
 /* ---- small things ---- */
 
@@ -54,7 +56,8 @@ void kvf_disk_say_limited(struct kvf_disk *d, struct kvf_log_limit *limit, const
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (limit->suppressed)
-		kvf_disk_say(d, KVF_LOG_WARNING, "%s (%u lines like this left out)", text, limit->suppressed);
+		kvf_disk_say(d, KVF_LOG_WARNING, "%s (%u lines like this left out)", text,
+			limit->suppressed);
 	else
 		kvf_disk_say(d, KVF_LOG_WARNING, "%s", text);
 	limit->suppressed = 0;
@@ -145,18 +148,22 @@ static int check_size(struct kvf_disk *d, struct kvf_report *report)
 		return KVF_OK;
 	if (d->params.max_bytes < least)
 		kvf_report_add(report, KVF_ERROR,
-			       "max_local_disk_size: %llu bytes are too few: %u chunks of %u bytes = %llu bytes are needed",
-			       (unsigned long long)d->params.max_bytes, MIN_SLOTS, d->slot_bytes, (unsigned long long)least);
+			"max_local_disk_size: %llu bytes are too few: %u chunks of %u bytes = %llu "
+			"bytes are needed",
+			(unsigned long long)d->params.max_bytes, MIN_SLOTS, d->slot_bytes,
+			(unsigned long long)least);
 	else
-		kvf_report_add(report, KVF_ERROR, "max_local_disk_size: %llu chunks are more than %u",
-			       (unsigned long long)d->max_slots, UINT32_MAX / 4);
+		kvf_report_add(report, KVF_ERROR,
+			"max_local_disk_size: %llu chunks are more than %u",
+			(unsigned long long)d->max_slots, UINT32_MAX / 4);
 	return KVF_ERANGE;
 }
 
 /* Which way to the kernel. What was asked for by name must be there. */
 static int choose_aio(struct kvf_disk *d, struct kvf_report *report)
 {
-	static const uint32_t order[] = { KVF_AIO_WANT_URING, KVF_AIO_WANT_LIBAIO, KVF_AIO_WANT_SYNC };
+	static const uint32_t order[] = {
+		KVF_AIO_WANT_URING, KVF_AIO_WANT_LIBAIO, KVF_AIO_WANT_SYNC};
 	uint32_t want = d->params.aio;
 	char text[128];
 
@@ -165,7 +172,9 @@ static int choose_aio(struct kvf_disk *d, struct kvf_report *report)
 	if (d->aio_ops)
 		return KVF_OK;
 	if (want == KVF_AIO_WANT_AUTO && !d->direct) {
-		kvf_disk_say(d, KVF_LOG_WARNING, "the file system does not take O_DIRECT: transfers are small and synchronous");
+		kvf_disk_say(d, KVF_LOG_WARNING,
+			"the file system does not take O_DIRECT: transfers are small and "
+			"synchronous");
 		want = KVF_AIO_WANT_SYNC;
 	}
 	for (size_t i = 0; i < KVF_ARRAY_LEN(order); i++) {
@@ -181,11 +190,11 @@ static int choose_aio(struct kvf_disk *d, struct kvf_report *report)
 		}
 		if (want != KVF_AIO_WANT_AUTO) {
 			kvf_report_add(report, KVF_ERROR, "kvf_aio: \"%s\" cannot be had here: %s",
-				       ops ? ops->name : "io_uring", strerror_r(-rc, text, sizeof(text)));
+				ops ? ops->name : "io_uring", strerror_r(-rc, text, sizeof(text)));
 			return rc == -ENOMEM ? KVF_ENOMEM : KVF_ENOTSUP;
 		}
 		kvf_disk_say(d, KVF_LOG_WARNING, "%s cannot be had here (%s): falling back",
-			     ops ? ops->name : "io_uring", strerror_r(-rc, text, sizeof(text)));
+			ops ? ops->name : "io_uring", strerror_r(-rc, text, sizeof(text)));
 	}
 	return KVF_ENOTSUP;
 }
@@ -199,7 +208,8 @@ static int make_ios(struct kvf_disk *d)
 	if (!d->io)
 		return KVF_ENOMEM;
 	d->pages_bytes = (KVF_DISK_IOS + 1) * (size_t)KVF_DISK_PAGE;
-	d->pages = mmap(NULL, d->pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	d->pages = mmap(
+		NULL, d->pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (d->pages == MAP_FAILED) {
 		d->pages = NULL;
 		return KVF_ENOMEM;
@@ -217,7 +227,8 @@ static void mark_unknown(struct kvf_disk *d)
 {
 	for (size_t i = 0; i < d->n_segments; i++)
 		for (uint32_t s = 0; s < d->segment[i].n_slots; s++)
-			d->index.slot[d->segment[i].first + s] = (struct kvf_disk_slot){ .segment = (uint16_t)i };
+			d->index.slot[d->segment[i].first + s] =
+				(struct kvf_disk_slot){.segment = (uint16_t)i};
 }
 
 /* Gives every slot of every segment its number. */
@@ -232,7 +243,8 @@ static int number_slots(struct kvf_disk *d)
 	if (ids + more * d->seg_slots > UINT32_MAX / 2)
 		return KVF_ERANGE;
 	/* Room for all there will ever be: operations in flight point into the array. */
-	rc = kvf_mem_grow(d->mem, &array, &d->cap_segments, d->n_segments + more, sizeof(*d->segment));
+	rc = kvf_mem_grow(
+		d->mem, &array, &d->cap_segments, d->n_segments + more, sizeof(*d->segment));
 	d->segment = array;
 	if (!rc)
 		rc = kvf_disk_index_init(&d->index, d->mem, (uint32_t)(ids + more * d->seg_slots));
@@ -290,14 +302,15 @@ static void close_all(struct kvf_disk *d)
 	d->pages = NULL;
 }
 
-static int disk_open(void *self, struct kvf_tier_host *host, const struct kvf_tier_open *p, uint32_t *caps)
+static int disk_open(
+	void *self, struct kvf_tier_host *host, const struct kvf_tier_open *p, uint32_t *caps)
 {
 	struct kvf_disk *d = self;
 	int rc;
 
 	d->host = host;
 	kvf_aio_init(&d->aio, d->mem, d->params.depth ? d->params.depth : DEPTH,
-		     d->params.depth_bytes ? d->params.depth_bytes : DEPTH_BYTES);
+		d->params.depth_bytes ? d->params.depth_bytes : DEPTH_BYTES);
 	d->aio.migrating = d->params.migrating;
 	d->sync_at_ns = d->retry_bad_ns = KVF_NEVER;
 	take_geometry(d, p);
@@ -344,7 +357,8 @@ static bool take(struct kvf_disk *d, struct kvf_tier_req *req)
 {
 	switch (req->kind) {
 	case KVF_REQ_EXISTS:
-		kvf_disk_end(d, req, kvf_disk_find(&d->index, req->key) == KVF_NIL ? KVF_ENOENT : KVF_OK);
+		kvf_disk_end(d, req,
+			kvf_disk_find(&d->index, req->key) == KVF_NIL ? KVF_ENOENT : KVF_OK);
 		return true;
 	case KVF_REQ_GET:
 		return kvf_disk_get(d, req);
@@ -412,7 +426,8 @@ static bool start_aio(struct kvf_disk *d)
 		return true;
 	if (d->aio_ops == &kvf_aio_sync)
 		return false;
-	kvf_disk_say(d, KVF_LOG_WARNING, "%s failed (error %d): transfers are synchronous", d->aio_ops->name, -rc);
+	kvf_disk_say(d, KVF_LOG_WARNING, "%s failed (error %d): transfers are synchronous",
+		d->aio_ops->name, -rc);
 	d->aio_ops = &kvf_aio_sync;
 	return !kvf_aio_start(&d->aio, d->aio_ops, NULL);
 }
@@ -428,7 +443,8 @@ static void watch_events(struct kvf_disk *d, uint64_t now)
 		if (!d->watching) {
 			d->watch.ready = woken;
 			d->watch.arg = d;
-			d->watching = !d->host->watch(d->host, &d->watch, d->aio.event_fd, KVF_WATCH_READ);
+			d->watching = !d->host->watch(
+				d->host, &d->watch, d->aio.event_fd, KVF_WATCH_READ);
 		}
 	} else if (d->watching && now >= d->busy_ns + IDLE_NS) {
 		(void)d->host->watch(d->host, &d->watch, d->aio.event_fd, 0);
@@ -450,7 +466,8 @@ static void serve_held(struct kvf_disk *d)
 	}
 }
 
-/* Nothing is begun any more; when nothing is left in flight the files shrink to their first pages. */
+/* Nothing is begun any more; when nothing is left in flight the files shrink to their first pages.
+ */
 static void clear_step(struct kvf_disk *d)
 {
 	struct kvf_tier_req *req = d->clearing;
@@ -504,7 +521,8 @@ static uint64_t disk_deadline(void *self)
 	struct kvf_disk *d = self;
 	uint64_t at = kvf_min_u64(d->sync_at_ns, d->retry_bad_ns);
 
-	if (d->scanning || d->replaying || d->grow_due || d->woken || d->clearing || (d->held && !d->scanning))
+	if (d->scanning || d->replaying || d->grow_due || d->woken || d->clearing ||
+		(d->held && !d->scanning))
 		return 0;
 	/* Nobody tells us: look. */
 	if (d->aio.n_kernel + d->aio.n_pending && (d->aio.event_fd < 0 || !d->watching))
@@ -558,7 +576,8 @@ int kvf_disk_verify(struct kvf_disk *d, const char **why)
 	}
 	for (uint32_t i = 0; i < d->n_ids; i++)
 		readers += d->index.slot[i].readers;
-	kvf_list_for_each(node, &d->active) {
+	kvf_list_for_each(node, &d->active)
+	{
 		struct kvf_disk_io *io = kvf_list_entry(node, struct kvf_disk_io, active);
 
 		gets += io->kind == KVF_DISK_GET;

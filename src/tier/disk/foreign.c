@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Other identities' and versions' segments in the same directories: they count against the bound, and the oldest is
- * deleted when room is wanted. Directories of ranks that are not this engine's business, and of engines that are alive
- * (their lock is held), are neither counted nor touched.
+ * Other identities' and versions' segments in the same directories: they count against the bound,
+ * and the oldest is deleted when room is wanted. Directories of ranks that are not this engine's
+ * business, and of engines that are alive (their lock is held), are neither counted nor touched.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -18,10 +18,10 @@
 
 #include "tier/disk/impl.h"
 
-int kvf_disk_alien_add(struct kvf_disk *d, uint32_t dir, const char *folder, const char *file, int64_t mtime_ns,
-		       uint64_t bytes)
+int kvf_disk_alien_add(struct kvf_disk *d, uint32_t dir, const char *folder, const char *file,
+	int64_t mtime_ns, uint64_t bytes)
 {
-	struct kvf_disk_alien a = { .dir = dir, .bytes = bytes, .mtime_ns = mtime_ns };
+	struct kvf_disk_alien a = {.dir = dir, .bytes = bytes, .mtime_ns = mtime_ns};
 	void *array = d->alien;
 	int rc;
 
@@ -94,13 +94,14 @@ static int find_in(struct kvf_disk *d, uint32_t dir, const char *folder)
 	while (list && !rc && (e = readdir(list))) {
 		struct stat st;
 
-		if (e->d_name[0] == '.' || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
+		if (e->d_name[0] == '.' || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
+			!S_ISREG(st.st_mode))
 			continue;
 		if (strcmp(e->d_name, KVF_DISK_DIR_FILE) == 0)
 			continue;
 		rc = kvf_disk_alien_add(d, dir, folder, e->d_name,
-					st.st_mtim.tv_sec * (int64_t)KVF_NS_PER_S + st.st_mtim.tv_nsec,
-					(uint64_t)st.st_blocks * 512);
+			st.st_mtim.tv_sec * (int64_t)KVF_NS_PER_S + st.st_mtim.tv_nsec,
+			(uint64_t)st.st_blocks * 512);
 	}
 	if (list)
 		closedir(list);
@@ -118,7 +119,8 @@ int kvf_disk_aliens_find(struct kvf_disk *d, uint32_t dir)
 		uint32_t world, rank;
 
 		/* A rank that this world no longer has falls to the one that is left over. */
-		if (!kvf_disk_dir_name_parse(e->d_name, &world, &rank) || rank % d->world_size != d->rank)
+		if (!kvf_disk_dir_name_parse(e->d_name, &world, &rank) ||
+			rank % d->world_size != d->rank)
 			continue;
 		if (strcmp(e->d_name, d->dir[dir].name) != 0)
 			rc = find_in(d, dir, e->d_name);

@@ -33,10 +33,11 @@ enum {
 
 _Static_assert(AT_MODEL + KVF_DISK_MODEL_BYTES <= AT_CHECKSUM, "the model fits");
 
-static const uint8_t dir_magic[8] = { 'K', 'V', 'F', 'D', 'I', 'R', 'E', '1' };
-static const uint8_t seg_magic[8] = { 'K', 'V', 'F', 'S', 'E', 'G', 'M', '1' };
+static const uint8_t dir_magic[8] = {'K', 'V', 'F', 'D', 'I', 'R', 'E', '1'};
+static const uint8_t seg_magic[8] = {'K', 'V', 'F', 'S', 'E', 'G', 'M', '1'};
 
-static void begin(uint8_t *p, const uint8_t magic[8], const uint8_t *fingerprint, uint32_t slot_bytes, uint64_t epoch)
+static void begin(uint8_t *p, const uint8_t magic[8], const uint8_t *fingerprint,
+	uint32_t slot_bytes, uint64_t epoch)
 {
 	memset(p, 0, KVF_DISK_PAGE);
 	memcpy(p + AT_MAGIC, magic, 8);
@@ -58,7 +59,8 @@ static int check(const uint8_t *p, const uint8_t magic[8])
 		return KVF_ENOENT;
 	if (kvf_load_le32(p + AT_VERSION) != KVF_DISK_VERSION)
 		return KVF_ENOTSUP;
-	if (kvf_load_le64(p + AT_CHECKSUM) != kvf_checksum(p, AT_CHECKSUM) || kvf_load_le32(p + AT_BYTES) != PAGE_USED)
+	if (kvf_load_le64(p + AT_CHECKSUM) != kvf_checksum(p, AT_CHECKSUM) ||
+		kvf_load_le32(p + AT_BYTES) != PAGE_USED)
 		return KVF_ECORRUPT;
 	return KVF_OK;
 }
@@ -120,8 +122,9 @@ int kvf_disk_seg_parse(const void *page, struct kvf_disk_seg_page *out)
 
 	if (rc)
 		return rc;
-	if (!good_slot(kvf_load_le32(p + AT_SLOT_BYTES)) || kvf_load_le32(p + AT_DATA_OFFSET) != KVF_DISK_PAGE ||
-	    kvf_load_le32(p + AT_N_SLOTS) == 0)
+	if (!good_slot(kvf_load_le32(p + AT_SLOT_BYTES)) ||
+		kvf_load_le32(p + AT_DATA_OFFSET) != KVF_DISK_PAGE ||
+		kvf_load_le32(p + AT_N_SLOTS) == 0)
 		return KVF_ECORRUPT;
 	memcpy(out->fingerprint, p + AT_FINGERPRINT, KVF_KEY_BYTES);
 	out->slot_bytes = kvf_load_le32(p + AT_SLOT_BYTES);
@@ -133,7 +136,8 @@ int kvf_disk_seg_parse(const void *page, struct kvf_disk_seg_page *out)
 
 /* ---- names ---- */
 
-void kvf_disk_dir_name(char *out, const uint8_t fingerprint[KVF_KEY_BYTES], uint32_t world_size, uint32_t rank)
+void kvf_disk_dir_name(
+	char *out, const uint8_t fingerprint[KVF_KEY_BYTES], uint32_t world_size, uint32_t rank)
 {
 	char hex[17];
 

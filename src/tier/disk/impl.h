@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The disk tier's own structures. Who does what:
- *   disk.c     the tier seam, the turn            transfer.c  get, put, remove, wipe: one transfer each
+ *   disk.c     the tier seam, the turn            transfer.c  get, put, wipe: one transfer each
+ *   remove.c   remove, cancel
  *   dir.c      directories: opening, locking      sync.c      what `durable` asks for
  *   segment.c  segments: making, growing          scan.c      recovery
  *   foreign.c  other engines' segments            index.c     slots, keys, order of eviction
@@ -17,14 +18,15 @@
 #include "tier/disk/index.h"
 
 #define KVF_DISK_MAX_DIRS 16u
-#define KVF_DISK_IOS 96u	/* transfers the tier holds, in the kernel or waiting */
-#define KVF_DISK_PUT_IOS 48u	/* of them, at most, puts */
-#define KVF_DISK_USER_IOS 72u	/* and all of the engine's */
+#define KVF_DISK_IOS 96u /* transfers the tier holds, in the kernel or waiting */
+#define KVF_DISK_PUT_IOS 48u /* of them, at most, puts */
+#define KVF_DISK_USER_IOS 72u /* and all of the engine's */
 #define KVF_DISK_SCAN_IOS 32u
 #define KVF_DISK_TOUCHED 65536u /* keys seen once that admission remembers */
-#define KVF_DISK_RETRY_NS (10 * KVF_NS_PER_S) /* after a directory refused to grow, a slot to be overwritten */
+#define KVF_DISK_RETRY_NS                                                                          \
+	(10 * KVF_NS_PER_S) /* after a directory refused to grow, a slot to be overwritten */
 #define KVF_DISK_EPOCH_SHIFT 40 /* generation = epoch, then a counter */
-#define KVF_DISK_SYNC_NS KVF_NS_PER_S	       /* durable: interval */
+#define KVF_DISK_SYNC_NS KVF_NS_PER_S /* durable: interval */
 
 struct kvf_disk;
 struct kvf_disk_io;
@@ -41,7 +43,7 @@ struct kvf_disk_dir {
 
 struct kvf_disk_segment {
 	uint32_t dir, number;
-	uint32_t first;	  /* number of its first slot in the index */
+	uint32_t first; /* number of its first slot in the index */
 	uint32_t n_slots; /* allocated */
 	uint32_t cap;
 	int fd;
@@ -66,20 +68,21 @@ enum kvf_disk_io_kind { KVF_DISK_GET = 1, KVF_DISK_PUT, KVF_DISK_WIPE, KVF_DISK_
 
 struct kvf_disk_io {
 	struct kvf_aio_op op;
-	struct kvf_list link;	/* free, waiting for readers, or waiting for a sync */
+	struct kvf_list link; /* free, waiting for readers, or waiting for a sync */
 	struct kvf_list active; /* all that are not free */
 	struct kvf_disk *disk;
-	struct kvf_tier_req *req;      /* of the engine; NULL: nobody waits for it */
-	struct kvf_tier_req *removers; /* removes that end when the slot is overwritten, by req->link */
+	struct kvf_tier_req *req; /* of the engine; NULL: nobody waits for it */
+	struct kvf_tier_req
+		*removers; /* removes that end when the slot is overwritten, by req->link */
 	uint32_t slot;
 	uint8_t kind; /* enum kvf_disk_io_kind */
-	bool doomed;  /* put: was removed before it was done */
+	bool doomed; /* put: was removed before it was done */
 	bool has_old;
 	int status; /* wipe: what its request, a put that failed, ends with */
 	uint64_t generation;
 	uint8_t key[KVF_DISK_KEY];
 	struct kvf_disk_slot old; /* put: what was in the slot */
-	uint8_t *page;		  /* KVF_DISK_PAGE bytes, aligned */
+	uint8_t *page; /* KVF_DISK_PAGE bytes, aligned */
 };
 
 struct kvf_disk {
@@ -103,12 +106,12 @@ struct kvf_disk {
 	struct kvf_disk_segment *segment;
 	size_t n_segments, cap_segments;
 	uint32_t next_number; /* of segments */
-	uint32_t n_ids;	      /* slots numbered in the index */
+	uint32_t n_ids; /* slots numbered in the index */
 	struct kvf_disk_alien *alien;
 	size_t n_aliens, cap_aliens;
 	uint64_t alien_bytes;
 	uint64_t epoch, generation; /* generation: the last one given */
-	bool generation_unknown;    /* nothing is written before recovery has seen them all */
+	bool generation_unknown; /* nothing is written before recovery has seen them all */
 	bool grow_due;
 	uint64_t read_only_until_ns;
 
@@ -133,11 +136,13 @@ struct kvf_disk {
 	bool scanning, replaying;
 	uint32_t scan_segment, scan_slot;
 	uint64_t scan_began_ns;
-	struct kvf_tier_req *held, *held_last; /* removes: answered when recovery has seen everything */
+	struct kvf_tier_req *held,
+		*held_last; /* removes: answered when recovery has seen everything */
 	struct kvf_tier_req *clearing;
 
 	uint64_t sync_at_ns; /* durable: interval; KVF_NEVER: nothing is dirty */
-	uint64_t *touched;   /* admission: fingerprints of keys seen once, in sets of four; NULL: all are admitted */
+	uint64_t *touched; /* admission: fingerprints of keys seen once, in sets of four; NULL: all
+			      are admitted */
 	uint32_t touched_hand;
 
 	struct kvf_log_limit limit_corrupt, limit_io, limit_grow;
@@ -146,9 +151,11 @@ struct kvf_disk {
 
 /* ---- disk.c ---- */
 
-void kvf_disk_say(struct kvf_disk *d, enum kvf_log_level level, const char *fmt, ...) KVF_PRINTF(3, 4);
+void kvf_disk_say(struct kvf_disk *d, enum kvf_log_level level, const char *fmt, ...)
+	KVF_PRINTF(3, 4);
 /* At most a few lines a second from one place. */
-void kvf_disk_say_limited(struct kvf_disk *d, struct kvf_log_limit *limit, const char *fmt, ...) KVF_PRINTF(3, 4);
+void kvf_disk_say_limited(struct kvf_disk *d, struct kvf_log_limit *limit, const char *fmt, ...)
+	KVF_PRINTF(3, 4);
 void kvf_disk_end(struct kvf_disk *d, struct kvf_tier_req *req, int status);
 int kvf_disk_status(int error); /* of an errno value, positive */
 uint64_t kvf_disk_now(struct kvf_disk *d);
@@ -160,7 +167,8 @@ int kvf_disk_dirs_open(struct kvf_disk *d, struct kvf_report *report);
 void kvf_disk_dirs_close(struct kvf_disk *d);
 /* Writes the epoch into their pages, without waiting for the medium. */
 void kvf_disk_dirs_renew(struct kvf_disk *d);
-/* O_RDWR without following links, ours and plain, or -errno (-EPERM: somebody else's, -EMLINK: no plain file). */
+/* O_RDWR without following links, ours and plain, or -errno (-EPERM: somebody else's, -EMLINK: no
+ * plain file). */
 int kvf_disk_open_file(int dir_fd, const char *name, int flags);
 
 /* ---- segment.c ---- */
@@ -182,8 +190,8 @@ uint64_t kvf_disk_offset(struct kvf_disk *d, uint32_t slot);
 
 /* ---- foreign.c ---- */
 
-int kvf_disk_alien_add(struct kvf_disk *d, uint32_t dir, const char *folder, const char *file, int64_t mtime_ns,
-		       uint64_t bytes);
+int kvf_disk_alien_add(struct kvf_disk *d, uint32_t dir, const char *folder, const char *file,
+	int64_t mtime_ns, uint64_t bytes);
 /* Looks for other identities' segments beside ours. */
 int kvf_disk_aliens_find(struct kvf_disk *d, uint32_t dir);
 void kvf_disk_aliens_sort(struct kvf_disk *d);
@@ -197,14 +205,30 @@ void kvf_disk_io_free(struct kvf_disk *d, struct kvf_disk_io *io);
 /* Each takes the request, or returns false: full, try later. */
 bool kvf_disk_get(struct kvf_disk *d, struct kvf_tier_req *req);
 bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req);
-bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req);
-void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req);
-/* Overwrites the header of a slot that is out of the table; then the slot is free. False: no transfer to be had. */
+/* Overwrites the header of a slot that is out of the table; then the slot is free. False: no
+ * transfer to be had. */
 bool kvf_disk_wipe(struct kvf_disk *d, uint32_t slot);
+/* io turns into the wipe of its slot, whatever it was; its request, if any, has ended. */
+void kvf_disk_begin_wipe(struct kvf_disk_io *io);
+/* The last reader of a slot that waits to be overwritten has gone. */
+void kvf_disk_wake_wipe(struct kvf_disk *d, uint32_t slot);
+/* The engine's part of the transfer is over. */
+void kvf_disk_end_user(struct kvf_disk_io *io, int status);
 /* Tries slots again whose header could not be overwritten. */
 void kvf_disk_retry_bad(struct kvf_disk *d);
 /* sync.c: the sync that io waited for is over. */
 void kvf_disk_synced(struct kvf_disk_io *io, int result);
+
+static inline struct kvf_disk_slot *kvf_disk_slot_at(struct kvf_disk *d, uint32_t slot)
+{
+	return &d->index.slot[slot];
+}
+
+/* ---- remove.c ---- */
+
+/* Takes the request, or returns false: full, try later. */
+bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req);
+void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req);
 
 /* ---- sync.c ---- */
 

@@ -13,8 +13,8 @@
 #include "kvferry/kvf_status.h"
 
 #define MAPPED (256 * KVF_KIB) /* bytes from which on an array is mapped and not touched ahead */
-#define MAX_WALK 256u	       /* ancestors that one use takes along */
-#define MAX_LOOK 64u	       /* slots in use that a search for a victim passes over */
+#define MAX_WALK 256u /* ancestors that one use takes along */
+#define MAX_LOOK 64u /* slots in use that a search for a victim passes over */
 
 _Static_assert(sizeof(struct kvf_disk_slot) == 64, "one cache line a slot");
 
@@ -26,7 +26,8 @@ static void *zeroed(struct kvf_mem *mem, uint64_t n)
 
 	if (n < MAPPED)
 		return kvf_mem_zalloc(mem, n);
-	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -66,7 +67,8 @@ int kvf_disk_index_init(struct kvf_disk_index *ix, struct kvf_mem *mem, uint32_t
 
 	while (bits < 31 && (1u << bits) < 2 * (uint64_t)cap)
 		bits++;
-	*ix = (struct kvf_disk_index){ .mem = mem, .cap = cap, .shift = 32 - bits, .mask = (1u << bits) - 1 };
+	*ix = (struct kvf_disk_index){
+		.mem = mem, .cap = cap, .shift = 32 - bits, .mask = (1u << bits) - 1};
 	ix->window = (uint32_t)kvf_max_u64(16, kvf_min_u64(cap / 4, 1024));
 	for (int o = 0; o < KVF_DISK_ORDERS; o++)
 		ix->head[o] = ix->tail[o] = KVF_NIL;
@@ -88,7 +90,7 @@ void kvf_disk_index_fini(struct kvf_disk_index *ix)
 	release(ix->mem, ix->table, table_bytes(ix));
 	release(ix->mem, ix->free_bits, bits_bytes(ix));
 	release(ix->mem, ix->found, found_bytes(ix));
-	*ix = (struct kvf_disk_index){ 0 };
+	*ix = (struct kvf_disk_index){0};
 }
 
 static void zero(void *p, uint64_t n)
@@ -195,8 +197,9 @@ static void list_after(struct kvf_disk_index *ix, uint8_t order, uint32_t slot, 
 }
 
 /*
- * Uses `slot` in `order`. Its ancestors go along up to the first one that was used just now: there the walk ends, and
- * the chain is put in behind it. So a run of chunks costs one step each, and lies in the order root first.
+ * Uses `slot` in `order`. Its ancestors go along up to the first one that was used just now: there
+ * the walk ends, and the chain is put in behind it. So a run of chunks costs one step each, and
+ * lies in the order root first.
  */
 static void use(struct kvf_disk_index *ix, uint32_t slot, uint8_t order)
 {
@@ -254,7 +257,8 @@ static struct kvf_disk_found heap_pop(struct kvf_disk_index *ix)
 	uint32_t at = 0, kid;
 
 	while ((kid = 2 * at + 1) < ix->n_found) {
-		if (kid + 1 < ix->n_found && ix->found[kid + 1].generation < ix->found[kid].generation)
+		if (kid + 1 < ix->n_found &&
+			ix->found[kid + 1].generation < ix->found[kid].generation)
 			kid++;
 		if (ix->found[kid].generation >= last.generation)
 			break;
@@ -275,7 +279,7 @@ static bool still_there(const struct kvf_disk_index *ix, const struct kvf_disk_f
 
 void kvf_disk_found(struct kvf_disk_index *ix, uint32_t slot)
 {
-	heap_push(ix, (struct kvf_disk_found){ ix->slot[slot].generation, slot });
+	heap_push(ix, (struct kvf_disk_found){ix->slot[slot].generation, slot});
 }
 
 bool kvf_disk_replay(struct kvf_disk_index *ix, uint32_t n)
@@ -363,7 +367,8 @@ static int broken(const char **why, const char *text)
 	return KVF_EINTERNAL;
 }
 
-static int verify_order(const struct kvf_disk_index *ix, uint8_t order, uint32_t *n, const char **why)
+static int verify_order(
+	const struct kvf_disk_index *ix, uint8_t order, uint32_t *n, const char **why)
 {
 	uint32_t before = KVF_NIL;
 
@@ -374,7 +379,8 @@ static int verify_order(const struct kvf_disk_index *ix, uint8_t order, uint32_t
 			return broken(why, "a slot that is not live is in an order of eviction");
 		before = at;
 	}
-	return before == ix->tail[order] ? KVF_OK : broken(why, "an order of eviction has a wrong tail");
+	return before == ix->tail[order] ? KVF_OK
+					 : broken(why, "an order of eviction has a wrong tail");
 }
 
 int kvf_disk_index_verify(const struct kvf_disk_index *ix, const char **why)
@@ -399,7 +405,8 @@ int kvf_disk_index_verify(const struct kvf_disk_index *ix, const char **why)
 		n_table += ix->table[i] != 0;
 	if (n_free != ix->n_free || n_live != ix->n_live || n_table != n_live || n_bad != ix->n_bad)
 		return broken(why, "a counter of slots is wrong");
-	if (verify_order(ix, KVF_DISK_ORDER_USED, &n_order, why) || verify_order(ix, KVF_DISK_ORDER_FOUND, &n_order, why))
+	if (verify_order(ix, KVF_DISK_ORDER_USED, &n_order, why) ||
+		verify_order(ix, KVF_DISK_ORDER_FOUND, &n_order, why))
 		return KVF_EINTERNAL;
 	return KVF_OK;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the disk tier knows in memory: for each slot of each segment its state and key, a table key -> slot, which slots
- * are free, and in which order chunks leave. 64 bytes a slot and 8 to 16 of the table.
+ * What the disk tier knows in memory: for each slot of each segment its state and key, a table key
+ * -> slot, which slots are free, and in which order chunks leave. 64 bytes a slot and 8 to 16 of
+ * the table.
  *
- * Order: by last use, but a chunk is always at least as recent as the chunks that build on it, so that suffixes go first.
- * What recovery finds has no last use; it is put in order by replaying the writes in order of their generation numbers,
- * a few at a time, into a list of its own that is older than everything used since.
+ * Order: by last use, but a chunk is always at least as recent as the chunks that build on it, so
+ * that suffixes go first. What recovery finds has no last use; it is put in order by replaying the
+ * writes in order of their generation numbers, a few at a time, into a list of its own that is
+ * older than everything used since.
  */
 #ifndef KVF_TIER_DISK_INDEX_H
 #define KVF_TIER_DISK_INDEX_H
@@ -16,7 +18,8 @@
 #include "base/compiler.h"
 #include "base/mem.h"
 
-#define KVF_DISK_KEY 16 /* bytes of a key that the table compares; the header on disk has all 32 */
+#define KVF_DISK_KEY 16 /* bytes of a key that the table compares; the header on disk has all 32   \
+			 */
 
 enum kvf_disk_slot_state {
 	KVF_DISK_UNKNOWN = 0, /* not scanned yet */
@@ -24,17 +27,22 @@ enum kvf_disk_slot_state {
 	KVF_DISK_WRITING,
 	KVF_DISK_LIVE,
 	KVF_DISK_WIPING, /* out of the table, header not yet overwritten */
-	KVF_DISK_BAD	 /* could not be overwritten: key and parent are what may still be there */
+	KVF_DISK_BAD /* could not be overwritten: key and parent are what may still be there */
 };
 
-enum kvf_disk_order { KVF_DISK_ORDER_NONE = 0, KVF_DISK_ORDER_USED, KVF_DISK_ORDER_FOUND, KVF_DISK_ORDERS };
+enum kvf_disk_order {
+	KVF_DISK_ORDER_NONE = 0,
+	KVF_DISK_ORDER_USED,
+	KVF_DISK_ORDER_FOUND,
+	KVF_DISK_ORDERS
+};
 
 struct kvf_disk_slot {
 	uint8_t key[KVF_DISK_KEY];
 	uint8_t parent[KVF_DISK_KEY];
 	uint64_t generation;
 	uint32_t payload_bytes;
-	uint32_t stamp;	     /* clock of its last use */
+	uint32_t stamp; /* clock of its last use */
 	uint32_t prev, next; /* of its order; numbers of slots */
 	uint16_t segment;
 	uint16_t readers;
@@ -53,13 +61,13 @@ struct kvf_disk_index {
 	uint32_t cap; /* slots possible */
 	struct kvf_disk_slot *slot;
 	uint32_t *table; /* slot + 1 by hash of the key, 0 = empty */
-	uint32_t shift;	 /* home = hash >> shift */
+	uint32_t shift; /* home = hash >> shift */
 	uint32_t mask;
 	uint64_t *free_bits;
 	uint32_t n_free, n_live, n_bad;
-	uint32_t cursor;     /* where the next free slot is looked for: runs of chunks lie together */
+	uint32_t cursor; /* where the next free slot is looked for: runs of chunks lie together */
 	uint32_t clock;
-	uint32_t window;     /* uses within which a parent counts as just used */
+	uint32_t window; /* uses within which a parent counts as just used */
 	uint32_t head[KVF_DISK_ORDERS], tail[KVF_DISK_ORDERS];
 	struct kvf_disk_found *found; /* heap: smallest generation first */
 	uint32_t n_found;
@@ -79,7 +87,8 @@ void kvf_disk_insert(struct kvf_disk_index *ix, uint32_t slot);
 void kvf_disk_take_out(struct kvf_disk_index *ix, uint32_t slot);
 
 void kvf_disk_set_free(struct kvf_disk_index *ix, uint32_t slot);
-/* A FREE slot, at or after the last one taken where there is one; the caller sets its state. KVF_NIL: none. */
+/* A FREE slot, at or after the last one taken where there is one; the caller sets its state.
+ * KVF_NIL: none. */
 uint32_t kvf_disk_take_free(struct kvf_disk_index *ix);
 
 /* The LIVE slot was used, and with it what it builds on. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Recovery: reads the header of every slot, some dozens at a time, while the tier serves. A slot is unknown, and neither
- * read nor written, until its header was seen. Then it is a chunk of ours, or free; a key that turns up twice keeps its
- * newer slot, and the older one is overwritten, as is a header that cannot be read.
+ * Recovery: reads the header of every slot, some dozens at a time, while the tier serves. A slot is
+ * unknown, and neither read nor written, until its header was seen. Then it is a chunk of ours, or
+ * free; a key that turns up twice keeps its newer slot, and the older one is overwritten, as is a
+ * header that cannot be read.
  */
 #include "tier/disk/impl.h"
 
@@ -50,7 +51,7 @@ static void read_header(struct kvf_disk_io *io)
 	io->op.fd = seg->fd;
 	io->op.file = seg->number;
 	io->op.offset = kvf_disk_offset(d, io->slot);
-	io->op.iov[0] = (struct iovec){ io->page, KVF_DISK_PAGE };
+	io->op.iov[0] = (struct iovec){io->page, KVF_DISK_PAGE};
 	io->op.n_iov = 1;
 	io->op.complete = seen;
 	kvf_aio_queue(&d->aio, &io->op);
@@ -131,10 +132,11 @@ static void finish(struct kvf_disk *d)
 	d->scanning = false;
 	d->replaying = true;
 	renew_generation(d);
-	kvf_disk_say(d, KVF_LOG_INFO, "recovered %llu chunks (%llu slots) in %llu ms; %llu damaged, %llu twice",
-		     (unsigned long long)d->stats.recovered, (unsigned long long)d->n_ids,
-		     (unsigned long long)((kvf_disk_now(d) - d->scan_began_ns) / KVF_NS_PER_MS),
-		     (unsigned long long)d->stats.damaged, (unsigned long long)d->stats.duplicates);
+	kvf_disk_say(d, KVF_LOG_INFO,
+		"recovered %llu chunks (%llu slots) in %llu ms; %llu damaged, %llu twice",
+		(unsigned long long)d->stats.recovered, (unsigned long long)d->n_ids,
+		(unsigned long long)((kvf_disk_now(d) - d->scan_began_ns) / KVF_NS_PER_MS),
+		(unsigned long long)d->stats.damaged, (unsigned long long)d->stats.duplicates);
 }
 
 bool kvf_disk_scan_step(struct kvf_disk *d)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Segments: files of fixed slots, allocated ahead in steps. What every file may grow to stands in its first page; how far
- * it has grown is its size.
+ * Segments: files of fixed slots, allocated ahead in steps. What every file may grow to stands in
+ * its first page; how far it has grown is its size.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -77,14 +77,18 @@ static int add_segment(struct kvf_disk *d, const struct kvf_disk_segment *seg)
 	return KVF_OK;
 }
 
-/* A first page that is damaged is written anew: what counts is in the slots, and they prove themselves. */
-static int repair_page(struct kvf_disk *d, int fd, uint32_t number, uint64_t size, struct kvf_disk_seg_page *page)
+/* A first page that is damaged is written anew: what counts is in the slots, and they prove
+ * themselves. */
+static int repair_page(
+	struct kvf_disk *d, int fd, uint32_t number, uint64_t size, struct kvf_disk_seg_page *page)
 {
 	uint8_t raw[KVF_DISK_PAGE];
 
-	*page = (struct kvf_disk_seg_page){ .slot_bytes = d->slot_bytes, .number = number, .epoch = d->epoch };
+	*page = (struct kvf_disk_seg_page){
+		.slot_bytes = d->slot_bytes, .number = number, .epoch = d->epoch};
 	memcpy(page->fingerprint, d->fingerprint, sizeof(page->fingerprint));
-	page->n_slots = (uint32_t)kvf_max_u64(d->seg_slots, size > KVF_DISK_PAGE ? (size - KVF_DISK_PAGE) / d->slot_bytes : 0);
+	page->n_slots = (uint32_t)kvf_max_u64(
+		d->seg_slots, size > KVF_DISK_PAGE ? (size - KVF_DISK_PAGE) / d->slot_bytes : 0);
 	kvf_disk_seg_write(raw, page);
 	return pwrite(fd, raw, sizeof(raw), 0) == (ssize_t)sizeof(raw) ? KVF_OK : KVF_EIO;
 }
@@ -94,10 +98,12 @@ static int64_t mtime_ns(const struct stat *st)
 	return st->st_mtim.tv_sec * (int64_t)KVF_NS_PER_S + st->st_mtim.tv_nsec;
 }
 
-/* Reads a file's first page. KVF_OK: ours; KVF_ENOTSUP: of another version or identity; else it is unusable. */
-static int judge(struct kvf_disk *d, int fd, uint32_t number, const struct stat *st, struct kvf_disk_seg_page *page)
+/* Reads a file's first page. KVF_OK: ours; KVF_ENOTSUP: of another version or identity; else it is
+ * unusable. */
+static int judge(struct kvf_disk *d, int fd, uint32_t number, const struct stat *st,
+	struct kvf_disk_seg_page *page)
 {
-	uint8_t raw[KVF_DISK_PAGE] = { 0 };
+	uint8_t raw[KVF_DISK_PAGE] = {0};
 	ssize_t n = pread(fd, raw, sizeof(raw), 0);
 	int rc = n < 0 ? KVF_EIO : kvf_disk_seg_parse(raw, page);
 
@@ -105,15 +111,17 @@ static int judge(struct kvf_disk *d, int fd, uint32_t number, const struct stat 
 		d->stats.damaged++;
 		return repair_page(d, fd, number, (uint64_t)st->st_size, page);
 	}
-	if (!rc && (page->slot_bytes != d->slot_bytes || page->number != number ||
-		    memcmp(page->fingerprint, d->fingerprint, sizeof(page->fingerprint)) != 0))
+	if (!rc &&
+		(page->slot_bytes != d->slot_bytes || page->number != number ||
+			memcmp(page->fingerprint, d->fingerprint, sizeof(page->fingerprint)) != 0))
 		return KVF_ENOTSUP;
 	return rc;
 }
 
-static int take_in(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t number, struct kvf_report *report)
+static int take_in(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t number,
+	struct kvf_report *report)
 {
-	struct kvf_disk_segment seg = { .dir = dir, .number = number, .fd = -1 };
+	struct kvf_disk_segment seg = {.dir = dir, .number = number, .fd = -1};
 	struct kvf_disk_seg_page page;
 	struct stat st;
 	int fd = kvf_disk_open_file(d->dir[dir].fd, name, d->direct ? O_DIRECT : 0);
@@ -121,21 +129,24 @@ static int take_in(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t 
 	int rc = KVF_EIO;
 
 	if (fd < 0 || plain < 0 || fstat(fd, &st)) {
-		kvf_report_add(report, KVF_WARNING, "local_disk: %s/%s/%s: cannot be opened: left alone", d->dir[dir].path,
-			       d->dir[dir].name, name);
+		kvf_report_add(report, KVF_WARNING,
+			"local_disk: %s/%s/%s: cannot be opened: left alone", d->dir[dir].path,
+			d->dir[dir].name, name);
 		keep_number(d, number);
 		rc = KVF_OK;
 		goto out;
 	}
 	rc = judge(d, plain, number, &st, &page);
 	if (rc == KVF_ENOTSUP) {
-		rc = kvf_disk_alien_add(d, dir, d->dir[dir].name, name, mtime_ns(&st), (uint64_t)st.st_blocks * 512);
+		rc = kvf_disk_alien_add(d, dir, d->dir[dir].name, name, mtime_ns(&st),
+			(uint64_t)st.st_blocks * 512);
 		keep_number(d, number);
 		goto out;
 	}
 	if (rc) {
-		kvf_report_add(report, KVF_WARNING, "local_disk: %s/%s/%s: cannot be read: left alone", d->dir[dir].path,
-			       d->dir[dir].name, name);
+		kvf_report_add(report, KVF_WARNING,
+			"local_disk: %s/%s/%s: cannot be read: left alone", d->dir[dir].path,
+			d->dir[dir].name, name);
 		keep_number(d, number);
 		rc = KVF_OK;
 		goto out;
@@ -143,7 +154,8 @@ static int take_in(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t 
 	seg.mtime_ns = mtime_ns(&st);
 	seg.cap = page.n_slots;
 	if ((uint64_t)st.st_size > KVF_DISK_PAGE)
-		seg.n_slots = (uint32_t)kvf_min_u64(seg.cap, ((uint64_t)st.st_size - KVF_DISK_PAGE) / d->slot_bytes);
+		seg.n_slots = (uint32_t)kvf_min_u64(
+			seg.cap, ((uint64_t)st.st_size - KVF_DISK_PAGE) / d->slot_bytes);
 	seg.fd = fd;
 	rc = add_segment(d, &seg);
 	if (!rc)
@@ -196,8 +208,8 @@ static void cut_segment(struct kvf_disk *d, size_t i, uint64_t excess)
 	struct kvf_disk_segment *seg = &d->segment[i];
 	uint64_t slots = kvf_div_up(excess, d->slot_bytes);
 
-	if (slots >= seg->n_slots ||
-	    ftruncate(seg->fd, (off_t)kvf_disk_slot_offset(d->slot_bytes, seg->n_slots - slots))) {
+	if (slots >= seg->n_slots || ftruncate(seg->fd, (off_t)kvf_disk_slot_offset(d->slot_bytes,
+								seg->n_slots - slots))) {
 		drop_segment(d, i);
 		return;
 	}
@@ -220,12 +232,15 @@ void kvf_disk_segments_fit(struct kvf_disk *d, struct kvf_report *report)
 		cut_segment(d, oldest, kvf_disk_bytes(d) - d->params.max_bytes);
 	}
 	if (kvf_disk_bytes(d) < before)
-		kvf_report_add(report, KVF_NOTE, "local_disk: %llu bytes were given up to come down to max_local_disk_size",
-			       (unsigned long long)(before - kvf_disk_bytes(d)));
+		kvf_report_add(report, KVF_NOTE,
+			"local_disk: %llu bytes were given up to come down to max_local_disk_size",
+			(unsigned long long)(before - kvf_disk_bytes(d)));
 	if (kvf_disk_bytes(d) > d->params.max_bytes)
 		kvf_report_add(report, KVF_WARNING,
-			       "local_disk: other identities' %llu bytes leave no room in max_local_disk_size (%llu): nothing will be stored",
-			       (unsigned long long)d->alien_bytes, (unsigned long long)d->params.max_bytes);
+			"local_disk: other identities' %llu bytes leave no room in "
+			"max_local_disk_size (%llu): nothing will be stored",
+			(unsigned long long)d->alien_bytes,
+			(unsigned long long)d->params.max_bytes);
 }
 
 void kvf_disk_segments_close(struct kvf_disk *d)
@@ -252,7 +267,8 @@ static size_t open_end(const struct kvf_disk *d, uint32_t dir)
 {
 	size_t i = 0;
 
-	while (i < d->n_segments && (d->segment[i].dir != dir || d->segment[i].n_slots >= d->segment[i].cap))
+	while (i < d->n_segments &&
+		(d->segment[i].dir != dir || d->segment[i].n_slots >= d->segment[i].cap))
 		i++;
 	return i;
 }
@@ -289,18 +305,20 @@ static void cannot_grow(struct kvf_disk *d, struct kvf_disk_dir *dir, int error)
 	char text[128];
 
 	dir->retry_at_ns = kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS);
-	kvf_disk_say_limited(d, &d->limit_grow, "%s cannot take more: %s; it stays at %llu bytes", dir->path,
-			     strerror_r(error, text, sizeof(text)), (unsigned long long)dir->bytes);
+	kvf_disk_say_limited(d, &d->limit_grow, "%s cannot take more: %s; it stays at %llu bytes",
+		dir->path, strerror_r(error, text, sizeof(text)), (unsigned long long)dir->bytes);
 }
 
 static int make_segment(struct kvf_disk *d, uint32_t dir, struct kvf_disk_segment *seg)
 {
 	char name[KVF_DISK_NAME_BYTES];
 	uint8_t raw[KVF_DISK_PAGE];
-	struct kvf_disk_seg_page page = { .slot_bytes = d->slot_bytes, .number = d->next_number, .epoch = d->epoch };
+	struct kvf_disk_seg_page page = {
+		.slot_bytes = d->slot_bytes, .number = d->next_number, .epoch = d->epoch};
 	int plain, error = 0;
 
-	*seg = (struct kvf_disk_segment){ .dir = dir, .number = d->next_number, .first = d->n_ids, .fd = -1 };
+	*seg = (struct kvf_disk_segment){
+		.dir = dir, .number = d->next_number, .first = d->n_ids, .fd = -1};
 	seg->cap = page.n_slots = d->seg_slots;
 	memcpy(page.fingerprint, d->fingerprint, sizeof(page.fingerprint));
 	kvf_disk_seg_write(raw, &page);
@@ -308,7 +326,8 @@ static int make_segment(struct kvf_disk *d, uint32_t dir, struct kvf_disk_segmen
 	plain = kvf_disk_open_file(d->dir[dir].fd, name, O_CREAT | O_EXCL);
 	if (plain < 0)
 		return -plain;
-	if (pwrite(plain, raw, sizeof(raw), 0) != (ssize_t)sizeof(raw) || (d->params.durable && fdatasync(plain)))
+	if (pwrite(plain, raw, sizeof(raw), 0) != (ssize_t)sizeof(raw) ||
+		(d->params.durable && fdatasync(plain)))
 		error = errno ? errno : ENOSPC;
 	close(plain);
 	if (!error) {
@@ -354,7 +373,7 @@ static void add_slots(struct kvf_disk *d, size_t i, uint32_t slots)
 	struct kvf_disk_segment *seg = &d->segment[i];
 
 	for (uint32_t s = seg->first + seg->n_slots, end = s + slots; s < end; s++) {
-		d->index.slot[s] = (struct kvf_disk_slot){ .segment = (uint16_t)i };
+		d->index.slot[s] = (struct kvf_disk_slot){.segment = (uint16_t)i};
 		kvf_disk_set_free(&d->index, s);
 	}
 	seg->n_slots += slots;
@@ -369,7 +388,8 @@ void kvf_disk_grow(struct kvf_disk *d)
 	uint32_t slots;
 	int error;
 
-	if (!room(d, KVF_DISK_PAGE) && d->params.foreign == KVF_DISK_FOREIGN_RECLAIM && kvf_disk_alien_reclaim(d))
+	if (!room(d, KVF_DISK_PAGE) && d->params.foreign == KVF_DISK_FOREIGN_RECLAIM &&
+		kvf_disk_alien_reclaim(d))
 		return;
 	if (dir == d->n_dirs)
 		return;
@@ -387,7 +407,8 @@ void kvf_disk_grow(struct kvf_disk *d)
 		kvf_list_init(&d->segment[i].sync_now);
 		kvf_list_init(&d->segment[i].sync_next);
 	}
-	slots = (uint32_t)kvf_min_u64(d->segment[i].cap - d->segment[i].n_slots, kvf_min_u64(d->grow_slots, room(d, 0)));
+	slots = (uint32_t)kvf_min_u64(
+		d->segment[i].cap - d->segment[i].n_slots, kvf_min_u64(d->grow_slots, room(d, 0)));
 	error = slots ? allocate(d, &d->segment[i], slots) : 0;
 	if (error == EAGAIN)
 		return;
@@ -404,7 +425,8 @@ int kvf_disk_segments_clear(struct kvf_disk *d)
 	for (size_t i = 0; i < d->n_segments; i++) {
 		struct kvf_disk_segment *seg = &d->segment[i];
 
-		if (ftruncate(seg->fd, KVF_DISK_PAGE) || (d->params.durable && fdatasync(seg->fd))) {
+		if (ftruncate(seg->fd, KVF_DISK_PAGE) ||
+			(d->params.durable && fdatasync(seg->fd))) {
 			rc = KVF_EIO;
 			continue;
 		}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `durable` asks for. each: a write waits for a sync of its segment that began after it was done; whoever comes while
- * one runs shares the next. interval: segments that were written to are synced once a second. none: never.
+ * What `durable` asks for. each: a write waits for a sync of its segment that began after it was
+ * done; whoever comes while one runs shares the next. interval: segments that were written to are
+ * synced once a second. none: never.
  */
 #include "tier/disk/impl.h"
 
@@ -15,11 +16,11 @@ static void start(struct kvf_disk *d, struct kvf_disk_segment *seg)
 		kvf_list_push_back(&seg->sync_now, node);
 	seg->syncing = true;
 	seg->dirty = false;
-	seg->sync = (struct kvf_aio_op){ .kind = KVF_AIO_SYNC,
-					 .klass = KVF_AIO_NORMAL,
-					 .fd = seg->fd,
-					 .file = seg->number,
-					 .complete = synced };
+	seg->sync = (struct kvf_aio_op){.kind = KVF_AIO_SYNC,
+		.klass = KVF_AIO_NORMAL,
+		.fd = seg->fd,
+		.file = seg->number,
+		.complete = synced};
 	d->stats.syncs++;
 	kvf_aio_queue(&d->aio, &seg->sync);
 }
@@ -32,7 +33,8 @@ static void synced(struct kvf_aio_op *op, int result)
 
 	seg->syncing = false;
 	if (result)
-		kvf_disk_say_limited(d, &d->limit_io, "segment %u cannot be synced (error %d)", seg->number, -result);
+		kvf_disk_say_limited(d, &d->limit_io, "segment %u cannot be synced (error %d)",
+			seg->number, -result);
 	while ((node = kvf_list_pop_front(&seg->sync_now)))
 		kvf_disk_synced(kvf_list_entry(node, struct kvf_disk_io, link), result);
 	if (!kvf_list_empty(&seg->sync_next))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transfers of chunks. A put goes into a free slot, or into that of the chunk that should go first; the header page is
- * built beside the pool's, with the slot's generation, and written together with the payload. A get reads header and
- * payload into the pool's slot and believes them only if the header is the one this slot was given. What leaves the tier
- * on purpose (remove, a chunk that proved bad, a write that failed half-way) has its header overwritten, so that no
- * restart brings it back.
+ * Transfers of chunks. A put goes into a free slot, or into that of the chunk that should go first;
+ * the header page is built beside the pool's, with the slot's generation, and written together with
+ * the payload. A get reads header and payload into the pool's slot and believes them only if the
+ * header is the one this slot was given. What leaves the tier on purpose (remove, a chunk that
+ * proved bad, a write that failed half-way) has its header overwritten, so that no restart brings
+ * it back.
  */
 #include "tier/disk/impl.h"
 
@@ -17,11 +18,6 @@ static void wrote(struct kvf_aio_op *op, int result);
 static void was_read(struct kvf_aio_op *op, int result);
 static void wiped(struct kvf_aio_op *op, int result);
 
-static struct kvf_disk_slot *slot_at(struct kvf_disk *d, uint32_t slot)
-{
-	return &d->index.slot[slot];
-}
-
 struct kvf_disk_io *kvf_disk_io_new(struct kvf_disk *d, uint8_t kind)
 {
 	struct kvf_list *node = kvf_list_pop_front(&d->free_ios);
@@ -32,7 +28,7 @@ struct kvf_disk_io *kvf_disk_io_new(struct kvf_disk *d, uint8_t kind)
 		return NULL;
 	io = kvf_list_entry(node, struct kvf_disk_io, link);
 	page = io->page;
-	*io = (struct kvf_disk_io){ .disk = d, .kind = kind, .page = page, .slot = KVF_NIL };
+	*io = (struct kvf_disk_io){.disk = d, .kind = kind, .page = page, .slot = KVF_NIL};
 	kvf_list_push_back(&d->active, &io->active);
 	return io;
 }
@@ -50,7 +46,8 @@ static struct kvf_disk_io *user_io(struct kvf_disk *d, uint8_t kind, struct kvf_
 {
 	struct kvf_disk_io *io;
 
-	if (d->n_user >= KVF_DISK_USER_IOS || (kind == KVF_DISK_PUT && d->n_puts >= KVF_DISK_PUT_IOS))
+	if (d->n_user >= KVF_DISK_USER_IOS ||
+		(kind == KVF_DISK_PUT && d->n_puts >= KVF_DISK_PUT_IOS))
 		return NULL;
 	io = kvf_disk_io_new(d, kind);
 	if (!io)
@@ -62,8 +59,7 @@ static struct kvf_disk_io *user_io(struct kvf_disk *d, uint8_t kind, struct kvf_
 	return io;
 }
 
-/* The engine's part of the transfer is over. */
-static void end_user(struct kvf_disk_io *io, int status)
+void kvf_disk_end_user(struct kvf_disk_io *io, int status)
 {
 	struct kvf_disk *d = io->disk;
 	struct kvf_tier_req *req = io->req;
@@ -84,7 +80,8 @@ static void end_removers(struct kvf_disk_io *io, int status)
 	}
 }
 
-static void queue(struct kvf_disk_io *io, uint8_t op_kind, uint8_t klass, void (*complete)(struct kvf_aio_op *, int))
+static void queue(struct kvf_disk_io *io, uint8_t op_kind, uint8_t klass,
+	void (*complete)(struct kvf_aio_op *, int))
 {
 	struct kvf_disk *d = io->disk;
 	struct kvf_disk_segment *seg = kvf_disk_segment_of(d, io->slot);
@@ -103,15 +100,14 @@ static void queue(struct kvf_disk_io *io, uint8_t op_kind, uint8_t klass, void (
 static void queue_wipe(struct kvf_disk_io *io)
 {
 	/* The first page of the block is zero and stays so. */
-	io->op.iov[0] = (struct iovec){ io->disk->pages, KVF_DISK_PAGE };
+	io->op.iov[0] = (struct iovec){io->disk->pages, KVF_DISK_PAGE};
 	io->op.n_iov = 1;
 	queue(io, KVF_AIO_WRITE, KVF_AIO_NORMAL, wiped);
 }
 
-/* io turns into the wipe of its slot, whatever it was; its request, if any, has ended. */
-static void begin_wipe(struct kvf_disk_io *io)
+void kvf_disk_begin_wipe(struct kvf_disk_io *io)
 {
-	struct kvf_disk_slot *s = slot_at(io->disk, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(io->disk, io->slot);
 
 	io->kind = KVF_DISK_WIPE;
 	s->state = KVF_DISK_WIPING;
@@ -122,12 +118,12 @@ static void begin_wipe(struct kvf_disk_io *io)
 	queue_wipe(io);
 }
 
-/* The last reader of a slot that waits to be overwritten has gone. */
-static void wake_wipe(struct kvf_disk *d, uint32_t slot)
+void kvf_disk_wake_wipe(struct kvf_disk *d, uint32_t slot)
 {
 	struct kvf_list *node, *tmp;
 
-	kvf_list_for_each_safe(node, tmp, &d->waiting) {
+	kvf_list_for_each_safe(node, tmp, &d->waiting)
+	{
 		struct kvf_disk_io *io = kvf_list_entry(node, struct kvf_disk_io, link);
 
 		if (io->slot != slot)
@@ -145,15 +141,15 @@ bool kvf_disk_wipe(struct kvf_disk *d, uint32_t slot)
 	if (!io)
 		return false;
 	io->slot = slot;
-	memcpy(io->key, slot_at(d, slot)->key, sizeof(io->key));
-	begin_wipe(io);
+	memcpy(io->key, kvf_disk_slot_at(d, slot)->key, sizeof(io->key));
+	kvf_disk_begin_wipe(io);
 	return true;
 }
 
 static void end_wipe(struct kvf_disk_io *io, int result)
 {
 	struct kvf_disk *d = io->disk;
-	struct kvf_disk_slot *s = slot_at(d, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
 
 	if (result) {
 		/* What may still be there: its own key, and that of the chunk before it. */
@@ -189,7 +185,7 @@ static void wiped(struct kvf_aio_op *op, int result)
 void kvf_disk_retry_bad(struct kvf_disk *d)
 {
 	for (uint32_t i = 0; d->index.n_bad && i < d->n_ids; i++) {
-		struct kvf_disk_slot *s = slot_at(d, i);
+		struct kvf_disk_slot *s = kvf_disk_slot_at(d, i);
 		struct kvf_disk_io *io;
 
 		if (s->state != KVF_DISK_BAD)
@@ -202,9 +198,10 @@ void kvf_disk_retry_bad(struct kvf_disk *d)
 		memcpy(io->old.key, s->parent, sizeof(io->old.key));
 		io->has_old = true;
 		d->index.n_bad--;
-		begin_wipe(io);
+		kvf_disk_begin_wipe(io);
 	}
-	d->retry_bad_ns = d->index.n_bad ? kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS) : KVF_NEVER;
+	d->retry_bad_ns =
+		d->index.n_bad ? kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS) : KVF_NEVER;
 }
 
 /* ---- put ---- */
@@ -267,7 +264,7 @@ static uint32_t slot_for_put(struct kvf_disk *d, struct kvf_disk_io *io, bool *l
 		*later = d->aio.n_kernel + d->aio.n_pending > 0;
 		return KVF_NIL;
 	}
-	io->old = *slot_at(d, slot);
+	io->old = *kvf_disk_slot_at(d, slot);
 	io->has_old = true;
 	kvf_disk_take_out(&d->index, slot);
 	d->stats.evictions++;
@@ -278,7 +275,7 @@ static void start_put(struct kvf_disk_io *io)
 {
 	struct kvf_disk *d = io->disk;
 	struct kvf_tier_req *req = io->req;
-	struct kvf_disk_slot *s = slot_at(d, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
 
 	io->generation = ++d->generation;
 	s->state = KVF_DISK_WRITING;
@@ -287,9 +284,9 @@ static void start_put(struct kvf_disk_io *io)
 	memcpy(s->key, req->key, sizeof(s->key));
 	memcpy(s->parent, req->parent, sizeof(s->parent));
 	build_header(io);
-	io->op.iov[0] = (struct iovec){ io->page, KVF_DISK_PAGE };
-	io->op.iov[1] = (struct iovec){ req->slot + KVF_SLOT_HEADER_BYTES,
-					kvf_align_up(req->payload_bytes, KVF_DISK_PAGE) };
+	io->op.iov[0] = (struct iovec){io->page, KVF_DISK_PAGE};
+	io->op.iov[1] = (struct iovec){
+		req->slot + KVF_SLOT_HEADER_BYTES, kvf_align_up(req->payload_bytes, KVF_DISK_PAGE)};
 	io->op.n_iov = 2;
 	d->stats.writes++;
 	queue(io, KVF_AIO_WRITE, KVF_AIO_NORMAL, wrote);
@@ -310,8 +307,8 @@ static bool put_again(struct kvf_disk *d, struct kvf_tier_req *req, uint32_t slo
 		return false;
 	kvf_disk_touch(&d->index, slot);
 	io->slot = slot;
-	io->generation = slot_at(d, slot)->generation;
-	slot_at(d, slot)->readers++; /* keeps it from being evicted */
+	io->generation = kvf_disk_slot_at(d, slot)->generation;
+	kvf_disk_slot_at(d, slot)->readers++; /* keeps it from being evicted */
 	kvf_disk_sync(io);
 	return true;
 }
@@ -331,7 +328,8 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 
 	if (d->clearing)
 		return false;
-	if (!req->payload_bytes || req->payload_bytes > d->slot_bytes - KVF_DISK_PAGE || !req->n_tokens) {
+	if (!req->payload_bytes || req->payload_bytes > d->slot_bytes - KVF_DISK_PAGE ||
+		!req->n_tokens) {
 		kvf_disk_end(d, req, KVF_ERANGE);
 		return true;
 	}
@@ -354,7 +352,7 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 	}
 	if (io->slot == KVF_NIL) {
 		d->stats.refused_full++;
-		end_user(io, KVF_ENOSPC);
+		kvf_disk_end_user(io, KVF_ENOSPC);
 		kvf_disk_io_free(d, io);
 		return true;
 	}
@@ -362,24 +360,25 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 	return true;
 }
 
-/* Is the slot still what io wrote? Then it becomes a chunk; a key that came twice is overwritten. */
+/* Is the slot still what io wrote? Then it becomes a chunk; a key that came twice is overwritten.
+ */
 static void settle_put(struct kvf_disk_io *io, int status)
 {
 	struct kvf_disk *d = io->disk;
-	struct kvf_disk_slot *s = slot_at(d, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
 
 	if (!status && !io->doomed && kvf_disk_find(&d->index, io->key) == KVF_NIL) {
 		kvf_disk_insert(&d->index, io->slot);
 		kvf_disk_touch(&d->index, io->slot);
-		end_user(io, KVF_OK);
+		kvf_disk_end_user(io, KVF_OK);
 		/* They waited for what was there before to be overwritten. */
 		end_removers(io, KVF_OK);
 		kvf_disk_io_free(d, io);
 		return;
 	}
 	s->state = KVF_DISK_WIPING;
-	end_user(io, status ? status : io->doomed ? KVF_ECANCELED : KVF_OK);
-	begin_wipe(io);
+	kvf_disk_end_user(io, status ? status : io->doomed ? KVF_ECANCELED : KVF_OK);
+	kvf_disk_begin_wipe(io);
 }
 
 static void wrote(struct kvf_aio_op *op, int result)
@@ -389,7 +388,8 @@ static void wrote(struct kvf_aio_op *op, int result)
 
 	if (result == -EROFS && kvf_disk_now(d) >= d->read_only_until_ns) {
 		d->read_only_until_ns = kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS);
-		kvf_disk_say(d, KVF_LOG_WARNING, "the file system is read-only: nothing is stored, what is there is served");
+		kvf_disk_say(d, KVF_LOG_WARNING,
+			"the file system is read-only: nothing is stored, what is there is served");
 	}
 	if (!result && d->params.durable == KVF_DISK_DURABLE_EACH) {
 		kvf_disk_sync(io);
@@ -403,7 +403,7 @@ static void wrote(struct kvf_aio_op *op, int result)
 void kvf_disk_synced(struct kvf_disk_io *io, int result)
 {
 	struct kvf_disk *d = io->disk;
-	struct kvf_disk_slot *s = slot_at(d, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
 
 	if (io->kind == KVF_DISK_WIPE) {
 		end_wipe(io, result);
@@ -415,8 +415,8 @@ void kvf_disk_synced(struct kvf_disk_io *io, int result)
 	}
 	/* put_again() */
 	if (--s->readers == 0 && s->state == KVF_DISK_WIPING)
-		wake_wipe(d, io->slot);
-	end_user(io, result ? kvf_disk_status(-result) : KVF_OK);
+		kvf_disk_wake_wipe(d, io->slot);
+	kvf_disk_end_user(io, result ? kvf_disk_status(-result) : KVF_OK);
 	kvf_disk_io_free(d, io);
 }
 
@@ -432,7 +432,7 @@ bool kvf_disk_get(struct kvf_disk *d, struct kvf_tier_req *req)
 		kvf_disk_end(d, req, KVF_ENOENT);
 		return true;
 	}
-	s = slot_at(d, slot);
+	s = kvf_disk_slot_at(d, slot);
 	if (s->payload_bytes > req->payload_bytes || s->readers == UINT16_MAX) {
 		kvf_disk_end(d, req, KVF_ENOENT);
 		return true;
@@ -444,7 +444,8 @@ bool kvf_disk_get(struct kvf_disk *d, struct kvf_tier_req *req)
 	io->generation = s->generation;
 	s->readers++;
 	kvf_disk_touch(&d->index, slot);
-	io->op.iov[0] = (struct iovec){ req->slot, KVF_DISK_PAGE + kvf_align_up(s->payload_bytes, KVF_DISK_PAGE) };
+	io->op.iov[0] = (struct iovec){
+		req->slot, KVF_DISK_PAGE + kvf_align_up(s->payload_bytes, KVF_DISK_PAGE)};
 	io->op.n_iov = 1;
 	d->stats.reads++;
 	queue(io, KVF_AIO_READ, KVF_AIO_URGENT, was_read);
@@ -475,11 +476,11 @@ static const char *judge(struct kvf_disk_io *io)
 static void throw_out(struct kvf_disk_io *io, bool truncated)
 {
 	struct kvf_disk *d = io->disk;
-	struct kvf_disk_slot *s = slot_at(d, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
 
 	if (s->state != KVF_DISK_LIVE || s->generation != io->generation) {
 		if (!s->readers && s->state == KVF_DISK_WIPING)
-			wake_wipe(d, io->slot);
+			kvf_disk_wake_wipe(d, io->slot);
 		kvf_disk_io_free(d, io);
 		return;
 	}
@@ -489,131 +490,37 @@ static void throw_out(struct kvf_disk_io *io, bool truncated)
 		kvf_disk_io_free(d, io);
 		return;
 	}
-	begin_wipe(io);
+	kvf_disk_begin_wipe(io);
 }
 
 static void was_read(struct kvf_aio_op *op, int result)
 {
 	struct kvf_disk_io *io = kvf_container_of(op, struct kvf_disk_io, op);
 	struct kvf_disk *d = io->disk;
-	struct kvf_disk_slot *s = slot_at(d, io->slot);
+	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
 	const char *wrong = result ? NULL : judge(io);
 
 	s->readers--;
 	if (wrong) {
 		d->stats.corrupt++;
-		kvf_disk_say_limited(d, &d->limit_corrupt, "slot %u of segment %u holds %s: a miss, overwritten",
-				     io->slot - kvf_disk_segment_of(d, io->slot)->first, io->op.file, wrong);
-		end_user(io, KVF_ECORRUPT);
+		kvf_disk_say_limited(d, &d->limit_corrupt,
+			"slot %u of segment %u holds %s: a miss, overwritten",
+			io->slot - kvf_disk_segment_of(d, io->slot)->first, io->op.file, wrong);
+		kvf_disk_end_user(io, KVF_ECORRUPT);
 		throw_out(io, false);
 		return;
 	}
 	if (result == -ENODATA) {
 		d->stats.truncated++;
-		kvf_disk_say_limited(d, &d->limit_io, "segment %u ends before slot %u: truncated by somebody", io->op.file,
-				     io->slot - kvf_disk_segment_of(d, io->slot)->first);
-		end_user(io, KVF_ENOENT);
+		kvf_disk_say_limited(d, &d->limit_io,
+			"segment %u ends before slot %u: truncated by somebody", io->op.file,
+			io->slot - kvf_disk_segment_of(d, io->slot)->first);
+		kvf_disk_end_user(io, KVF_ENOENT);
 		throw_out(io, true);
 		return;
 	}
-	end_user(io, result ? kvf_disk_status(-result) : KVF_OK);
+	kvf_disk_end_user(io, result ? kvf_disk_status(-result) : KVF_OK);
 	if (!s->readers && s->state == KVF_DISK_WIPING)
-		wake_wipe(d, io->slot);
+		kvf_disk_wake_wipe(d, io->slot);
 	kvf_disk_io_free(d, io);
-}
-
-/* ---- remove ---- */
-
-static bool same(const uint8_t *a, const uint8_t *b)
-{
-	return memcmp(a, b, KVF_DISK_KEY) == 0;
-}
-
-/* A transfer under way may leave the key on disk: the remove waits for it. */
-static bool join_active(struct kvf_disk *d, struct kvf_tier_req *req)
-{
-	struct kvf_list *node;
-
-	kvf_list_for_each(node, &d->active) {
-		struct kvf_disk_io *io = kvf_list_entry(node, struct kvf_disk_io, active);
-		bool writes = io->kind == KVF_DISK_WIPE ||
-			      (io->kind == KVF_DISK_PUT && slot_at(d, io->slot)->state == KVF_DISK_WRITING);
-
-		if (!writes || !(same(io->key, req->key) || (io->has_old && same(io->old.key, req->key))))
-			continue;
-		io->doomed |= same(io->key, req->key);
-		req->link = io->removers;
-		io->removers = req;
-		return true;
-	}
-	return false;
-}
-
-static bool is_bad(struct kvf_disk *d, const uint8_t *key)
-{
-	for (uint32_t i = 0, left = d->index.n_bad; left && i < d->n_ids; i++) {
-		struct kvf_disk_slot *s = slot_at(d, i);
-
-		if (s->state != KVF_DISK_BAD)
-			continue;
-		left--;
-		if (same(s->key, key) || same(s->parent, key))
-			return true;
-	}
-	return false;
-}
-
-bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req)
-{
-	uint32_t slot = kvf_disk_find(&d->index, req->key);
-	struct kvf_disk_io *io;
-
-	if (d->clearing)
-		return false;
-	if (slot == KVF_NIL) {
-		if (!join_active(d, req))
-			kvf_disk_end(d, req, is_bad(d, req->key) ? KVF_EIO : KVF_ENOENT);
-		return true;
-	}
-	io = kvf_disk_io_new(d, KVF_DISK_WIPE);
-	if (!io)
-		return false;
-	io->slot = slot;
-	memcpy(io->key, req->key, sizeof(io->key));
-	req->link = NULL;
-	io->removers = req;
-	kvf_disk_take_out(&d->index, slot);
-	begin_wipe(io);
-	return true;
-}
-
-/* ---- cancel ---- */
-
-void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req)
-{
-	struct kvf_disk_io *io = NULL;
-	struct kvf_disk_slot *s;
-
-	for (uint32_t i = 0; i < KVF_DISK_IOS && !io; i++)
-		if (d->io[i].kind && d->io[i].req == req)
-			io = &d->io[i];
-	if (!io || !kvf_aio_unqueue(&d->aio, &io->op))
-		return;
-	s = slot_at(d, io->slot);
-	if (io->kind == KVF_DISK_GET) {
-		s->readers--;
-		end_user(io, KVF_ECANCELED);
-		if (!s->readers && s->state == KVF_DISK_WIPING)
-			wake_wipe(d, io->slot);
-		kvf_disk_io_free(d, io);
-		return;
-	}
-	end_user(io, KVF_ECANCELED);
-	if (!io->doomed && !io->has_old) {
-		/* Nothing of it is on disk. */
-		kvf_disk_set_free(&d->index, io->slot);
-		kvf_disk_io_free(d, io);
-		return;
-	}
-	begin_wipe(io);
 }

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking chunks out by name, and requests back. A remove ends when no header on disk can bring the
+ * chunk back: that of its slot, or that of a slot which is just being written over.
+ */
+#include "tier/disk/impl.h"
+
+#include <string.h>
+
+static bool same(const uint8_t *a, const uint8_t *b)
+{
+	return memcmp(a, b, KVF_DISK_KEY) == 0;
+}
+
+/* A transfer under way may leave the key on disk: the remove waits for it. */
+static bool join_active(struct kvf_disk *d, struct kvf_tier_req *req)
+{
+	struct kvf_list *node;
+
+	kvf_list_for_each(node, &d->active)
+	{
+		struct kvf_disk_io *io = kvf_list_entry(node, struct kvf_disk_io, active);
+		bool writes = io->kind == KVF_DISK_WIPE ||
+			      (io->kind == KVF_DISK_PUT &&
+				      kvf_disk_slot_at(d, io->slot)->state == KVF_DISK_WRITING);
+
+		if (!writes ||
+			!(same(io->key, req->key) || (io->has_old && same(io->old.key, req->key))))
+			continue;
+		io->doomed |= same(io->key, req->key);
+		req->link = io->removers;
+		io->removers = req;
+		return true;
+	}
+	return false;
+}
+
+static bool is_bad(struct kvf_disk *d, const uint8_t *key)
+{
+	for (uint32_t i = 0, left = d->index.n_bad; left && i < d->n_ids; i++) {
+		struct kvf_disk_slot *s = kvf_disk_slot_at(d, i);
+
+		if (s->state != KVF_DISK_BAD)
+			continue;
+		left--;
+		if (same(s->key, key) || same(s->parent, key))
+			return true;
+	}
+	return false;
+}
+
+bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req)
+{
+	uint32_t slot = kvf_disk_find(&d->index, req->key);
+	struct kvf_disk_io *io;
+
+	if (d->clearing)
+		return false;
+	if (slot == KVF_NIL) {
+		if (!join_active(d, req))
+			kvf_disk_end(d, req, is_bad(d, req->key) ? KVF_EIO : KVF_ENOENT);
+		return true;
+	}
+	io = kvf_disk_io_new(d, KVF_DISK_WIPE);
+	if (!io)
+		return false;
+	io->slot = slot;
+	memcpy(io->key, req->key, sizeof(io->key));
+	req->link = NULL;
+	io->removers = req;
+	kvf_disk_take_out(&d->index, slot);
+	kvf_disk_begin_wipe(io);
+	return true;
+}
+
+/* ---- cancel ---- */
+
+void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req)
+{
+	struct kvf_disk_io *io = NULL;
+	struct kvf_disk_slot *s;
+
+	for (uint32_t i = 0; i < KVF_DISK_IOS && !io; i++)
+		if (d->io[i].kind && d->io[i].req == req)
+			io = &d->io[i];
+	if (!io || !kvf_aio_unqueue(&d->aio, &io->op))
+		return;
+	s = kvf_disk_slot_at(d, io->slot);
+	if (io->kind == KVF_DISK_GET) {
+		s->readers--;
+		kvf_disk_end_user(io, KVF_ECANCELED);
+		if (!s->readers && s->state == KVF_DISK_WIPING)
+			kvf_disk_wake_wipe(d, io->slot);
+		kvf_disk_io_free(d, io);
+		return;
+	}
+	kvf_disk_end_user(io, KVF_ECANCELED);
+	if (!io->doomed && !io->has_old) {
+		/* Nothing of it is on disk. */
+		kvf_disk_set_free(&d->index, io->slot);
+		kvf_disk_io_free(d, io);
+		return;
+	}
+	kvf_disk_begin_wipe(io);
+}
