@@ -66,7 +66,9 @@ void remote_idle(struct remote *m, unsigned ms)
 	uint64_t end = remote_now_ns() + ms * 1000000ull;
 
 	while (remote_now_ns() < end) {
-		CU_ASSERT(kvf_poll(m->rig.engine, NULL, 0) >= 0);
+		if (kvf_poll(m->rig.engine, NULL, 0) < 0)
+			CU_FAIL_FATAL("poll");
+		m->polls++;
 		sleep_once(m, end);
 	}
 }
@@ -87,8 +89,13 @@ struct kvf_completion remote_run(struct remote *m, struct kvf_op *op, unsigned t
 		if (took > m->longest_wait_ns)
 			m->longest_wait_ns = took;
 		CU_ASSERT_FATAL(n >= 0);
-		if (n && c.op_id == id && c.kind == KVF_DONE)
+		m->polls++;
+		if (n && c.op_id == id && c.kind == KVF_DONE) {
+			before = kvf_now_ns(m->rig.engine);
+			if (timeout_ms && before > op->deadline_ns && before - op->deadline_ns > m->longest_op_ns)
+				m->longest_op_ns = before - op->deadline_ns;
 			return c;
+		}
 		if (!n)
 			sleep_once(m, give_up);
 	}

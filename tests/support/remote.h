@@ -12,7 +12,9 @@ struct remote {
 	char log[32768];
 	size_t log_n;
 	struct kvf_log_sink sink;
-	uint64_t longest_wait_ns; /* of one poll() of the host */
+	uint64_t longest_wait_ns; /* of one kvf_poll() */
+	uint64_t longest_op_ns;	  /* past its deadline, of those that had one */
+	uint64_t polls;
 };
 
 /* settings: key, value, ..., NULL; may be NULL. */

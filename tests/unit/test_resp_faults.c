@@ -410,6 +410,68 @@ static void test_users(void)
 	end();
 }
 
+/* What happens to the server in the midst of everything. */
+static void strike(unsigned i)
+{
+	switch (i % 6) {
+	case 0:
+		redis_pause(&server);
+		break;
+	case 1:
+		redis_go_on(&server);
+		break;
+	case 2:
+		redis_kill(&server);
+		break;
+	case 3:
+		redis_restart(&server);
+		break;
+	case 4:
+		redis_call(&server, NULL, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL);
+		break;
+	default:
+		redis_call(&server, NULL, "FLUSHALL", NULL);
+	}
+}
+
+/* Stores and retrieves while the server is stopped, killed, restarted and emptied: no byte is wrong, nothing is late,
+ * and hits come back. */
+static void test_storm(void)
+{
+	static const char *const settings[] = { "request_timeout", "0.3", NULL };
+	uint64_t hits = 0;
+
+	if (!begin(NULL))
+		return;
+	remote_open(&m, server.url, settings);
+	for (unsigned i = 0; i < 48; i++) {
+		strike(i);
+		for (unsigned k = 0; k < 6; k++) {
+			unsigned number = 1 + (i * 7 + k * 3) % 5;
+			struct kvf_op op;
+
+			rig_tokens(&m.rig, number, TOKENS);
+			rig_compute(&m.rig, TOKENS);
+			rig_prep(&m.rig, &op, KVF_OP_STORE, 0, TOKENS);
+			CU_ASSERT_EQUAL(remote_run(&m, &op, 100).tokens, TOKENS);
+			hits += remote_fetch(&m, number, TOKENS, 100).tokens / RIG_CHUNK;
+		}
+		remote_idle(&m, 10);
+	}
+	CU_ASSERT(m.longest_op_ns < 50 * MS);
+	CU_ASSERT(m.polls < 100000);
+	CU_ASSERT(hits > 0);
+	CU_ASSERT_EQUAL(remote_stats(&m).corrupt, 0);
+	CU_ASSERT(m.longest_wait_ns < 200 * MS);
+	remote_store(&m, 1, TOKENS);
+	for (int i = 0; i < 200 && remote_fetch(&m, 1, TOKENS, 1000).tokens < TOKENS; i++) {
+		remote_idle(&m, 50);
+		remote_store(&m, 1, TOKENS);
+	}
+	CU_ASSERT_EQUAL(remote_fetch(&m, 1, TOKENS, 1000).tokens, TOKENS);
+	end();
+}
+
 static void test_refused_at_open(void)
 {
 	static const char *const cases[][2] = {
@@ -447,6 +509,7 @@ int main(int argc, char **argv)
 		{ "out_of_memory", test_out_of_memory },
 		{ "read_only", test_read_only },
 		{ "users", test_users },
+		{ "storm", test_storm },
 		{ "refused_at_open", test_refused_at_open },
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Redis tier over a network that cuts, holds back, resets and changes: every operation ends, no byte is ever wrong. */
+/* The Redis tier over a network that cuts, holds back, resets and changes: operations end, no byte is wrong. */
 #include <stdio.h>
 #include <string.h>
 

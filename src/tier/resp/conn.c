@@ -147,8 +147,8 @@ void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why)
 
 	if (c->state == KVF_RESP_OFF)
 		return;
-	/* An idle one may be closed by a server at any time. Several in a row that never answered anything are a server that
-	 * only says hello. */
+	/* An idle one may be closed by a server at any time. Several in a row that never answered anything are a server
+	 * that only says hello. */
 	if (!useless && (c->state < KVF_RESP_READY || (!c->proven && c->head != c->tail)))
 		useless = ++tier->losses >= LOSSES;
 	(void)tier->host->watch(tier->host, &c->watch, c->io.fd, 0);
@@ -241,8 +241,9 @@ uint64_t kvf_resp_conn_deadline(const struct kvf_resp_conn *c)
 
 	if (c->state == KVF_RESP_OFF)
 		return KVF_NEVER;
+	/* Requests may wait for it: no longer than they would for an answer. */
 	if (c->state < KVF_RESP_READY)
-		return kvf_sat_add(c->since_ns, opt->connect_timeout_ns);
+		return kvf_sat_add(c->since_ns, kvf_min_u64(opt->connect_timeout_ns, opt->stall_timeout_ns));
 	if (c->head == c->tail && !kvf_resp_conn_unsent(c))
 		return KVF_NEVER;
 	return kvf_sat_add(c->since_ns, opt->stall_timeout_ns);

@@ -106,8 +106,8 @@ void kvf_resp_conn_open(struct kvf_resp_conn *c);
 /* Works for at most `budget` bytes; returns those moved. */
 uint64_t kvf_resp_conn_run(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budget);
 uint64_t kvf_resp_conn_deadline(const struct kvf_resp_conn *c);
-/* Ends it: its requests go back to the tier, to be tried elsewhere or with `status`. KVF_EIO: it was lost; anything else:
- * there is no sense in another one at once. */
+/* Ends it: its requests go back to the tier, to be tried elsewhere or with `status`. KVF_EIO: it was lost; anything
+ * else: there is no sense in another one at once. */
 void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why);
 
 /* Where to write the next command: at most its room. */

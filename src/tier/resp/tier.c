@@ -294,14 +294,6 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 	return moved + tier->event;
 }
 
-static bool has_again(const struct kvf_resp_tier *tier)
-{
-	for (int k = 0; k < KVF_RESP_CLASSES; k++)
-		if (tier->again[k])
-			return true;
-	return false;
-}
-
 static uint64_t next_deadline_ns(void *self)
 {
 	const struct kvf_resp_tier *tier = self;
@@ -311,8 +303,7 @@ static uint64_t next_deadline_ns(void *self)
 		return 0;
 	for (uint32_t i = 0; i < tier->n_conns; i++)
 		at = kvf_min_u64(at, kvf_resp_conn_deadline(&tier->conn[i]));
-	if (has_again(tier))
-		at = kvf_min_u64(at, tier->retry_at_ns);
+	/* What is held waits for one of these. */
 	return at;
 }
 

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes and reads chunks in a Redis server as LMCache does, from the layouts alone: Python's standard library, nothing of
+kvferry's.
+
+  lmcache_redis.py write|read SOCKET FORMAT ALGORITHM NUMBER TOKENS CHUNK LAYERS HIDDEN_BYTES [SUFFIX]
+
+FORMAT is redis (two keys) or raw (one key). The model is "rig", bfloat16; NUMBER decides tokens and content as in
+tests/rig.c. ALGORITHM: builtin, sha256, sha256_cbor (in process), mp:sha256_cbor (multiprocess). With PYTHONHASHSEED in
+KVF_SEED the chain starts as beside vLLM. `read` fails unless exactly the chunks of NUMBER are there, byte for byte, beside
+kvferry's own side records.
+"""
+import hashlib
+import os
+import pickle
+import socket
+import struct
+import sys
+
+MASK = (1 << 64) - 1
+
+
+def mix(x):
+    x &= MASK
+    x ^= x >> 31
+    x = x * 0x7FB5D329728EA185 & MASK
+    x ^= x >> 27
+    x = x * 0x81DADEF4BC2DD44D & MASK
+    return x ^ x >> 33
+
+
+# --- LMCache's names ---------------------------------------------------------------------------------------------------
+def cbor(v):
+    def head(major, n):
+        for limit, code, size in ((24, None, 0), (1 << 8, 24, 1), (1 << 16, 25, 2), (1 << 32, 26, 4), (1 << 64, 27, 8)):
+            if n < limit:
+                return bytes([major << 5 | (code or n)]) + (n.to_bytes(size, "big") if code else b"")
+        raise ValueError(n)
+    if v is None:
+        return b"\xf6"
+    if isinstance(v, int):
+        return head(0, v) if v >= 0 else head(1, -1 - v)
+    if isinstance(v, bytes):
+        return head(2, len(v)) + v
+    if isinstance(v, str):
+        return head(3, len(v.encode())) + v.encode()
+    return head(4, len(v)) + b"".join(cbor(e) for e in v)
+
+
+HASHES = {
+    "builtin": hash,
+    "sha256": lambda v: hashlib.sha256(pickle.dumps(v, protocol=5)).digest(),
+    "sha256_cbor": lambda v: hashlib.sha256(cbor(v)).digest(),
+}
+
+
+def names(algorithm, tokens, chunk):
+    mp = algorithm.startswith("mp:")
+    function = HASHES[algorithm.replace("mp:", "")]
+    fold = (lambda h: h) if mp else (lambda h: int.from_bytes(h[:8], "big") if isinstance(h, bytes) else h)
+    seed = os.environ.get("KVF_SEED")
+    last = fold(function(seed)) if seed is not None else function((0, (0,), None)) if mp else 0
+    for first in range(0, len(tokens), chunk):
+        last = fold(function((last, tuple(tokens[first:first + chunk]), None if mp else ())))
+        if mp:
+            yield "rig@01000100@0@" + last.hex()
+        else:
+            yield "rig@1@0@%x@bfloat16" % last
+
+
+# --- content, as tests/rig.c computes it -----------------------------------------------------------------------------
+def payload(number, first, n, layers, hidden):
+    """[plane][layer][token][hidden]"""
+    out = bytearray()
+    for plane in range(2):
+        for layer in range(layers):
+            for token in range(first, first + n):
+                for i in range(0, hidden, 8):
+                    v = number * 1000003 + mix(layer * 2 + plane) + mix(token + 77) * 31 + i
+                    out += struct.pack("<Q", mix(v))
+    return bytes(out)
+
+
+# --- RESP ------------------------------------------------------------------------------------------------------------
+class Redis:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("rb")
+
+    def __call__(self, *words):
+        out = b"*%d\r\n" % len(words)
+        for w in words:
+            w = w.encode() if isinstance(w, str) else w
+            out += b"$%d\r\n%s\r\n" % (len(w), w)
+        self.socket.sendall(out)
+        return self.answer()
+
+    def answer(self):
+        line = self.file.readline()[:-2]
+        kind, rest = line[:1], line[1:]
+        if kind == b"-":
+            raise RuntimeError(rest.decode())
+        if kind == b"$":
+            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2]
+        if kind == b"*":
+            return [self.answer() for _ in range(int(rest))]
+        return int(rest) if kind == b":" else rest
+
+
+def chunks(form, algorithm, number, n, chunk, layers, hidden, suffix):
+    """Key -> value of everything LMCache keeps of these tokens."""
+    tokens = [mix(number * 7919 + i) & 0xFFFFFFFF for i in range(n)]
+    all_keys = {}
+    for i, name in enumerate(names(algorithm, tokens, chunk)):
+        size = min(chunk, n - i * chunk)
+        value = payload(number, i * chunk, size, layers, hidden)
+        name += suffix
+        if form == "redis":
+            all_keys[name + "kv_bytes"] = value
+            all_keys[name + "metadata"] = struct.pack("<7i", len(value), 1, 3, 2, layers, size, hidden // 2)
+        else:
+            all_keys[name] = value
+    return all_keys
+
+
+def main():
+    mode, path, form, algorithm = sys.argv[1:5]
+    number, n, chunk, layers, hidden = map(int, sys.argv[5:10])
+    suffix = sys.argv[10] if len(sys.argv) > 10 else ""
+    want = chunks(form, algorithm, number, n, chunk, layers, hidden, suffix)
+    redis = Redis(path)
+    if mode == "write":
+        for key, value in want.items():
+            redis("SET", key, value)
+        return 0
+    have = {k.decode() for k in redis("KEYS", "*")}
+    ours = {k for k in have if k.endswith("kvferry")}
+    wrong = [k for k in want if redis("GET", k) != want[k]]
+    for k in sorted(have - ours - set(want)):
+        print("not LMCache's:", k)
+    for k in wrong:
+        print("missing or other bytes:", k)
+    return 1 if wrong or have - ours != set(want) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
