@@ -20,6 +20,9 @@ static const struct command commands[] = {
 	{"config", kvf_cmd_config, "what a configuration comes to, and what is wrong with it"},
 	{"doctor", kvf_cmd_doctor, "what this machine allows, what is missing, what helps"},
 	{"hash", kvf_cmd_hash, "the names that LMCache gives the chunks of a token list"},
+	{"fsck", kvf_cmd_fsck, "check a disk tier's directory"},
+	{"stat", kvf_cmd_stat, "describe a disk tier's directory"},
+	{"clear", kvf_cmd_clear, "empty a disk tier's directory"},
 	{"help", cmd_help, "this text, or that of a command"},
 	{"version", cmd_version, "version of the library"},
 };

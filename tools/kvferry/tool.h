@@ -20,6 +20,9 @@ int kvf_cmd_config(int argc, char **argv);
 int kvf_cmd_doctor(int argc, char **argv);
 int kvf_cmd_hash(int argc, char **argv);
 int kvf_cmd_soak(int argc, char **argv);
+int kvf_cmd_fsck(int argc, char **argv);
+int kvf_cmd_stat(int argc, char **argv);
+int kvf_cmd_clear(int argc, char **argv);
 
 /* One option of a subcommand. */
 struct tool_opt {

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvferry fsck, stat and clear, as functions: what they find, what they mend, what they leave
+ * alone. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "disk_view.h"
+#include "tests/harness.h"
+#include "tests/support/disk_rig.h"
+#include "tool.h"
+
+#define SLOT 8192u
+
+static char dir[1000];
+
+static struct drig_options options(void)
+{
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
+	return (struct drig_options){.dirs = dir,
+		.max_bytes = 40 * SLOT,
+		.segment_bytes = 16 * SLOT,
+		.grow_bytes = 16 * SLOT,
+		.aio = KVF_AIO_WANT_SYNC};
+}
+
+/* Runs a command with its standard output in `text`. */
+static int run(int (*cmd)(int, char **), char *text, size_t size, const char *a, const char *b,
+	const char *c)
+{
+	char args[4][1100];
+	char *argv[5] = {args[0], args[1], args[2], args[3], NULL};
+	char path[1100];
+	int saved = dup(STDOUT_FILENO), fd, rc, argc = 1;
+	const char *given[] = {a, b, c};
+	ssize_t n;
+
+	snprintf(args[0], sizeof(args[0]), "cmd");
+	for (int i = 0; i < 3; i++)
+		if (given[i])
+			snprintf(args[argc++], sizeof(args[0]), "%s", given[i]);
+	argv[argc] = NULL;
+	CU_ASSERT_FATAL(saved >= 0);
+	snprintf(path, sizeof(path), "%s/out", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	CU_ASSERT_FATAL(fd >= 0);
+	fflush(stdout);
+	dup2(fd, STDOUT_FILENO);
+	rc = cmd(argc, argv);
+	fflush(stdout);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	n = pread(fd, text, size - 1, 0);
+	text[n > 0 ? n : 0] = 0;
+	close(fd);
+	unlink(path);
+	return rc;
+}
+
+static int count(struct disk_view *view, void *arg)
+{
+	return disk_check(view, arg);
+}
+
+static struct disk_check check(bool deep, bool repair)
+{
+	struct disk_check c = {.deep = deep, .repair = repair, .quiet = true};
+
+	CU_ASSERT_EQUAL(disk_each(dir, count, &c), 1);
+	return c;
+}
+
+static void poke(const struct drig_options *o, uint32_t seg, off_t at)
+{
+	char path[4096];
+	uint8_t b;
+	int fd;
+
+	drig_segment(o, seg, path, sizeof(path));
+	fd = open(path, O_RDWR);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(pread(fd, &b, 1, at), 1);
+	b ^= 1;
+	CU_ASSERT_EQUAL(pwrite(fd, &b, 1, at), 1);
+	close(fd);
+}
+
+static void test_fsck(void)
+{
+	struct drig_options o = options();
+	static uint8_t slot[SLOT];
+	struct disk_check c;
+	char text[4096], path[4096];
+	struct drig r;
+	int fd;
+
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 20), 20);
+	drig_close(&r);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--deep", dir, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "20 chunks"));
+	c = check(true, false);
+	CU_ASSERT_EQUAL(c.chunks, 20);
+	CU_ASSERT_EQUAL(c.segments, 2);
+	CU_ASSERT_EQUAL(c.chunks + c.free, c.slots);
+	/* A header, a payload, the first page of a segment, a copy of a chunk in a free slot. */
+	poke(&o, 0, 4096 + 2 * SLOT + 160);
+	poke(&o, 0, 4096 + 5 * SLOT + 4096 + 99);
+	poke(&o, 1, 20);
+	drig_segment(&o, 0, path, sizeof(path));
+	fd = open(path, O_RDWR);
+	CU_ASSERT_EQUAL(pread(fd, slot, SLOT, 4096 + 7 * SLOT), (ssize_t)SLOT);
+	close(fd);
+	drig_segment(&o, 1, path, sizeof(path));
+	fd = open(path, O_RDWR);
+	CU_ASSERT_EQUAL(pwrite(fd, slot, SLOT, 4096 + 10 * SLOT), (ssize_t)SLOT);
+	close(fd);
+	c = check(false, false);
+	CU_ASSERT_EQUAL(c.damaged_headers, 1);
+	CU_ASSERT_EQUAL(c.damaged_payloads, 0);
+	CU_ASSERT_EQUAL(c.damaged_pages, 1);
+	CU_ASSERT_EQUAL(c.duplicates, 1);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--deep", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "a damaged payload"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--json", "--deep", dir), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"damaged_payloads\": 1"));
+	CU_ASSERT_EQUAL(
+		run(kvf_cmd_fsck, text, sizeof(text), "--deep", "--repair", dir), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--deep", dir, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_stats(&r).recovered, 18);
+	CU_ASSERT_EQUAL(drig_stats(&r).damaged, 0);
+	CU_ASSERT_EQUAL(drig_get(&r, 2), DRIG_MISS);
+	CU_ASSERT_EQUAL(drig_get(&r, 5), DRIG_MISS);
+	CU_ASSERT_EQUAL(drig_get(&r, 7), DRIG_RIGHT);
+	/* An engine is at work: looked at, not touched. */
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), dir, NULL, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "an engine uses it"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_clear, text, sizeof(text), dir, NULL, NULL), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), dir, NULL, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "(in use)"));
+	CU_ASSERT_EQUAL(drig_get(&r, 7), DRIG_RIGHT);
+	drig_close(&r);
+}
+
+static void test_stat_and_clear(void)
+{
+	struct drig_options o = options();
+	char text[4096], own[2000];
+	struct drig r;
+
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), dir, NULL, NULL), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), NULL, NULL, NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), "--nonsense", dir, NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 20), 20);
+	drig_close(&r);
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), dir, NULL, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "model \"rig\""));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "20 of 32 slots hold chunks"));
+	drig_own_dir(&o, own, sizeof(own));
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), "--json", own, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"chunks\": 20"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_clear, text, sizeof(text), dir, NULL, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(drig_du(dir), 0);
+	CU_ASSERT_EQUAL(access(own, F_OK), -1);
+	CU_ASSERT_EQUAL(run(kvf_cmd_clear, text, sizeof(text), dir, NULL, NULL), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--help", NULL, NULL), TOOL_OK);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{"fsck", test_fsck},
+		{"stat_and_clear", test_stat_and_clear},
+	};
+
+	return kvf_test_main("disk_fsck", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}

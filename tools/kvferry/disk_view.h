@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A disk tier's directories as fsck, stat and clear see them: without an engine, with the tier's
+ * own reader of its pages. */
+#ifndef KVFERRY_DISK_VIEW_H
+#define KVFERRY_DISK_VIEW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/record.h"
+#include "tier/disk/format.h"
+
+/* One directory "kvf-...". */
+struct disk_view {
+	char path[4096];
+	int fd;
+	int lock_fd; /* of its page; -1: there is none */
+	bool in_use; /* an engine holds its lock */
+	int page_state; /* KVF_OK, or what kvf_disk_dir_parse() said; KVF_EIO: no file */
+	struct kvf_disk_dir_page page;
+};
+
+struct disk_segment_view {
+	char name[KVF_DISK_NAME_BYTES];
+	uint32_t number;
+	int fd;
+	uint64_t size;
+	int page_state;
+	struct kvf_disk_seg_page page;
+	uint32_t slot_bytes; /* 0: not known */
+	uint32_t n_slots;
+	bool cut; /* the file ends inside a slot */
+};
+
+/*
+ * Calls fn for every directory of ours: `path` itself, or those in it, in order of names. The lock
+ * of each is held while fn runs, unless an engine holds it. Returns how many there were, -1: path
+ * cannot be read (explained on stderr).
+ */
+int disk_each(const char *path, int (*fn)(struct disk_view *view, void *arg), void *arg);
+/* The same for a directory's segments, in order of numbers. `write` opens them for writing. -1 as
+ * above. */
+int disk_each_segment(struct disk_view *view, bool write,
+	int (*fn)(struct disk_view *view, struct disk_segment_view *segment, void *arg), void *arg);
+
+/* tools/kvferry/disk_fsck.c */
+struct disk_check {
+	bool deep, repair;
+	uint64_t directories, segments, slots, chunks, free, bytes;
+	uint64_t damaged_pages, damaged_headers, damaged_payloads, strangers, duplicates, cut,
+		unreadable, repaired;
+	uint64_t newest_generation;
+	bool quiet;
+};
+int disk_check(struct disk_view *view, struct disk_check *check);
+
+#endif
