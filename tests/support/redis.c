@@ -79,7 +79,7 @@ static void run_server(struct redis *r)
 {
 	const char *argv[MAX_ARGS] = { r->binary, "--bind", "127.0.0.1", "--unixsocket", r->socket, "--dir", r->dir,
 				       "--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning",
-				       "--logfile", "", "--enable-debug-command", "yes", "--port" };
+				       "--logfile", "", "--port" };
 	size_t n = 0;
 	char port[16];
 	int null;

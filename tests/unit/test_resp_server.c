@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "engine/engine.h"
 #include "tests/harness.h"
 #include "tests/support/redis.h"
 #include "tests/support/remote.h"
+#include "tier/resp/tier.h"
 #include "token/wire_hash.h"
 
 #define CHUNKS 5u
@@ -175,12 +177,51 @@ static void test_remove(void)
 	redis_kill(&server);
 }
 
+/* Everything a lookup asks is on its way before anything is answered: one round trip, however long the prompt. */
+static void test_lookup_is_one_flight(void)
+{
+	const uint32_t n = 405;
+	const struct kvf_resp_conn *c;
+	struct kvf_completion done;
+	struct kvf_op op;
+	uint64_t id, calls, out;
+
+	if (!begin(NULL))
+		return;
+	remote_open(&m, server.url, NULL);
+	remote_store(&m, 1, TOKENS);
+	rig_tokens(&m.rig, 2, n * RIG_CHUNK);
+	remote_lookup(&m, 0);
+	c = &m.rig.engine->remote->conn[0];
+	redis_pause(&server);
+	calls = c->io.syscalls;
+	out = c->bytes_out;
+	kvf_prep_lookup(&op, m.rig.seq, 0, KVF_TIER_REMOTE, 0);
+	id = rig_submit(&m.rig, &op);
+	remote_idle(&m, 50);
+	CU_ASSERT_EQUAL(c->tail - c->head, n);
+	CU_ASSERT_EQUAL(c->sent, c->end);
+	CU_ASSERT(c->io.syscalls - calls <= 4);
+	CU_ASSERT(c->bytes_out - out > n * strlen("EXISTS"));
+	out = c->bytes_out;
+	redis_go_on(&server);
+	for (int i = 0; i < 1000 && c->head != c->tail; i++)
+		remote_idle(&m, 5);
+	CU_ASSERT_EQUAL(c->bytes_out, out);
+	CU_ASSERT_EQUAL(kvf_poll(m.rig.engine, &done, 1), 1);
+	CU_ASSERT_EQUAL(done.op_id, id);
+	CU_ASSERT_EQUAL(done.status, KVF_OK);
+	remote_close(&m);
+	redis_kill(&server);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "redis", test_redis },   { "unix", test_unix },
 		{ "raw", test_raw },	   { "valkey", test_valkey },
 		{ "partial", test_partial_chunks }, { "remove", test_remove },
+		{ "lookup_is_one_flight", test_lookup_is_one_flight },
 	};
 
 	return kvf_test_main("resp_server", tests, KVF_ARRAY_LEN(tests), argc, argv);
