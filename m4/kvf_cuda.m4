@@ -48,7 +48,7 @@ AC_DEFUN([KVF_CHECK_CUDA], [
 AC_REQUIRE([AC_CANONICAL_HOST])dnl
 AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda@<:@=DIR|no@:>@],
   [CUDA back end, toolkit 12.8 or newer in DIR @<:@found by itself@:>@])], [], [with_cuda=auto])
-AC_ARG_VAR([CUDA_ARCH], [GPU architectures of the kernels, e.g. "80 90 100" @<:@80 90@:>@])
+AC_ARG_VAR([CUDA_ARCH], [GPU architectures of the kernels, e.g. "80 90" @<:@75 80 90 100@:>@])
 AC_ARG_VAR([NVCC], [CUDA compiler])
 AC_ARG_VAR([BIN2C], [CUDA's bin2c])
 kvf_have_cuda=no
@@ -79,11 +79,13 @@ AS_IF([test "$kvf_have_cuda" = no], [
   AC_PATH_PROG([NVCC], [nvcc], [], [$CUDA_ROOT/bin$PATH_SEPARATOR$PATH])
   AC_PATH_PROG([BIN2C], [bin2c], [], [$CUDA_ROOT/bin$PATH_SEPARATOR$PATH])
   NVCC_GENCODE=
-  for kvf_arch in ${CUDA_ARCH:-80 90}; do
+  for kvf_arch in ${CUDA_ARCH:-75 80 90 100}; do
     AS_VAR_APPEND([NVCC_GENCODE], [" -gencode arch=compute_$kvf_arch,code=sm_$kvf_arch"])
   done
   AS_VAR_APPEND([NVCC_GENCODE], [" -gencode arch=compute_$kvf_arch,code=compute_$kvf_arch"])
   AC_DEFINE([HAVE_CUDA], [1], [Define when built with the CUDA back end.])
+  AS_IF([test -n "$NVCC" && test -n "$BIN2C"], [
+    AC_DEFINE([KVF_CUDA_KERNELS], [1], [Define when the kernels are built in.])])
   AC_DEFINE_UNQUOTED([KVF_CUDA_BATCH_ARGS], [$kvf_cuda_batch], [Arguments of cudaMemcpyBatchAsync: 8 or 9.])
 ])
 AC_SUBST([CUDA_CFLAGS])

@@ -29,6 +29,7 @@ import sys
 CONDITIONS = [
     (re.compile(r"^src/device/(cuda|kernels)"), "HAVE_CUDA"),
     (re.compile(r"^tests/(fake|support)/.*cuda"), "HAVE_CUDA"),
+    (re.compile(r"^tests/unit/test_cuda"), "HAVE_CUDA"),
     (re.compile(r"^src/tier/.*uring[^/]*\.c$"), "HAVE_LIBURING"),
 ]
 MAIN = re.compile(r"^int\s+main\s*\(", re.MULTILINE)
@@ -153,7 +154,7 @@ def block_programs(tree, folder):
     text = ""
     for kind in ("unit", "sweep", "sim", "interop", "api", "gpu"):
         found = programs(tree.take(f"tests/{kind}/", suffix=".c", test=tree.has_main))
-        text += variable(f"{kind}_programs", found)
+        text += assign(f"{kind}_programs", found)
         if kind == "api":
             for p in found:
                 text += f"{mangle(p)}_SOURCES = {p}.c\n{mangle(p)}_CPPFLAGS = $(api_cppflags)\n"

@@ -5,6 +5,10 @@
  */
 #include "engine/engine.h"
 
+#include "base/report.h"
+#include "config/config.h"
+#include "device/cuda.h"
+
 static struct kvf_engine *engine_of(struct kvf_device_host *host)
 {
 	return kvf_container_of(host, struct kvf_engine, device_host);
@@ -40,7 +44,81 @@ static void host_log(struct kvf_device_host *host, enum kvf_log_level level, con
 	kvf_log(&e->log, level, e->device->name, "%s", msg);
 }
 
-int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params)
+static bool in_device_memory(const struct kvf_layout *layout)
+{
+	for (uint32_t g = 0; g < layout->n_groups; g++) {
+		for (uint32_t l = 0; l < layout->groups[g].n_layers; l++) {
+			if (layout->groups[g].layers[l].device >= 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static int refuse_device(struct kvf_report *report, int status, const char *text)
+{
+	kvf_report_add(report, KVF_ERROR, "%s", text);
+	return status;
+}
+
+#ifdef HAVE_CUDA
+static uint64_t clock_now(void *arg)
+{
+	struct kvf_engine *e = arg;
+
+	return kvf_clock_peek(&e->clock);
+}
+
+static int use_cuda(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+{
+	struct kvf_cuda_options options = {
+		.chunk_tokens = e->chunk_size,
+		.word = s->completion == 1,
+		.copy = (enum kvf_copy_way)s->copy,
+		.staging_bytes = kvf_min_u64(kvf_align_up(e->payload_bytes, 4096), KVF_CUDA_STAGING_BYTES),
+		.now_ns = clock_now,
+		.clock = e,
+	};
+
+	(void)report;
+	e->device = &kvf_device_cuda_ops;
+	return kvf_cuda_device_new(&e->mem, &options, (struct kvf_cuda_device **)&e->device_self);
+}
+#else
+static int use_cuda(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+{
+	(void)e;
+	(void)s;
+	return refuse_device(report, KVF_ENODEV, "layout: it is in device memory, but this build has no CUDA");
+}
+#endif
+
+/* The built-in one for this layout. What it is does not depend on what the machine has got: memory of a device is never
+ * left to another one. */
+static int choose_device(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+{
+	enum { AUTO = 0, CUDA, HOST };
+	bool device_memory = in_device_memory(&e->plan.layout);
+	int rc;
+
+	if (s->device == CUDA && !device_memory)
+		return refuse_device(report, KVF_EINVAL, "kvf_device: cuda, but the layout is in host memory");
+	if (device_memory && s->device != HOST) {
+		rc = use_cuda(e, s, report);
+#ifdef HAVE_CUDA
+		e->own_cuda_device = rc ? NULL : e->device_self;
+#endif
+		return rc;
+	}
+	rc = kvf_host_device_new(&e->mem, &e->plan, &e->own_host_device);
+	if (rc)
+		return rc;
+	e->device = &kvf_device_host_ops;
+	e->device_self = e->own_host_device;
+	return KVF_OK;
+}
+
+int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s)
 {
 	int rc;
 
@@ -50,12 +128,10 @@ int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params)
 						   host_release,	   host_log,	  params->report };
 	e->device = params->device;
 	e->device_self = params->device_self;
-	if (!e->device) {
-		rc = kvf_host_device_new(&e->mem, &e->plan, &e->own_host_device);
-		if (rc)
-			return rc;
-		e->device = &kvf_device_host_ops;
-		e->device_self = e->own_host_device;
+	rc = e->device ? KVF_OK : choose_device(e, s, params->report);
+	if (rc) {
+		e->device = NULL;
+		return rc;
 	}
 	rc = e->device->open(e->device_self, &e->device_host, &e->plan.layout, &e->device_caps);
 	e->device_host.report = NULL;
@@ -72,6 +148,11 @@ void kvf_device_close(struct kvf_engine *e)
 	if (e->own_host_device)
 		kvf_host_device_free(&e->mem, e->own_host_device);
 	e->own_host_device = NULL;
+#ifdef HAVE_CUDA
+	if (e->own_cuda_device)
+		kvf_cuda_device_free(&e->mem, e->own_cuda_device);
+	e->own_cuda_device = NULL;
+#endif
 }
 
 int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, struct kvf_fence *out)
@@ -153,6 +234,16 @@ void kvf_device_copy(struct kvf_engine *e, struct kvf_move *move)
 		kvf_list_push_back(&e->copy_wait, &move->wait);
 }
 
+/* A device that was lost in the middle of a gather may still write into its slot: nobody gets that slot any more. It
+ * goes with the pool, whose pages the driver holds until it has let go of them. */
+static void quarantine(struct kvf_engine *e, const struct kvf_move *move)
+{
+	kvf_entry_pin(e, move->entry);
+	kvf_index_entry(&e->index, move->entry)->flags |= KVF_ENTRY_LOST;
+	e->n_lost_slots++;
+	e->n_quarantined++;
+}
+
 static void offer_waiting(struct kvf_engine *e)
 {
 	while (!kvf_list_empty(&e->copy_wait)) {
@@ -189,6 +280,8 @@ bool kvf_device_turn(struct kvf_engine *e)
 			e->copy_done_tail = NULL;
 		KVF_CHECK(e, e->n_copies > 0);
 		e->n_copies--;
+		if (copy->status == KVF_EDEVLOST && copy->direction == KVF_COPY_GATHER)
+			quarantine(e, move);
 		if (!copy->status)
 			e->stats.device_bytes += copy->payload_bytes;
 		kvf_timeline_async(&e->timeline, copy->direction == KVF_COPY_GATHER ? KVF_ROW_D2H : KVF_ROW_H2D, 'e',

@@ -666,7 +666,7 @@ int kvf_wire_host_payload(struct kvf_tier_host *host, uint32_t n_tokens, const u
 
 /* ---- device.c ---- */
 
-int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params);
+int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s);
 void kvf_device_close(struct kvf_engine *e);
 /* A copy the device never got. */
 void kvf_device_withdraw(struct kvf_engine *e, struct kvf_move *move);

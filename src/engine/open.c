@@ -292,7 +292,7 @@ static int build(struct kvf_engine *e, const struct kvf_open_params *p, const st
 	if (!rc)
 		rc = build_identity(e, p);
 	if (!rc)
-		rc = kvf_device_open(e, p);
+		rc = kvf_device_open(e, p, s);
 	if (!rc)
 		rc = build_pool(e, s, p->report);
 	if (!rc)

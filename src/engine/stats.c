@@ -2,6 +2,8 @@
 /* The statistics as one struct: counters are kept where things happen, states are read here. */
 #include "engine/engine.h"
 
+#include "device/cuda.h"
+
 #include <string.h>
 
 static void fill_pool(const struct kvf_engine *e, struct kvf_stats *s)
@@ -63,6 +65,15 @@ void kvf_stats_fill(const struct kvf_engine *e, struct kvf_stats *out)
 	fill_pool(e, &s);
 	if (e->own_host_device)
 		kvf_host_device_stats(e->own_host_device, &s.device_copies, &s.device_bytes);
+#ifdef HAVE_CUDA
+	if (e->own_cuda_device) {
+		struct kvf_cuda_stats cuda;
+
+		kvf_cuda_device_stats(e->own_cuda_device, &cuda);
+		s.device_copies = cuda.pieces;
+		s.device_bytes = cuda.bytes;
+	}
+#endif
 	s.n_tiers = e->n_tiers;
 	for (uint32_t t = 0; t < e->n_tiers; t++) {
 		fill_tier(&e->tier[t], &s.tiers[t]);

@@ -80,6 +80,7 @@ static int check_entries(struct kvf_engine *e, const struct holds *h)
 		/* A fill holds one pin; a doomed entry may still have its orphaned fill. */
 		if (en->xfer != KVF_NIL && !en->tiers_want)
 			fills = 1;
+		fills += !!(en->flags & KVF_ENTRY_LOST);
 		if (en->slot == KVF_NIL)
 			return kvf_refuse(e, KVF_EINTERNAL, "entry %u has no slot", i);
 		if (en->pins != h->pins[i] + fills)
@@ -108,7 +109,7 @@ static int check_entries(struct kvf_engine *e, const struct holds *h)
 
 static int check_caps(struct kvf_engine *e)
 {
-	uint32_t quarantined = 0;
+	uint32_t quarantined = e->n_lost_slots;
 
 	for (uint32_t t = 0; t < e->n_tiers; t++) {
 		const struct kvf_tier *tier = &e->tier[t];
