@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Redis tier beside a bare blocking RESP loop: one connection, one value at a time, redis-server on loopback with an
- * allocator that keeps its pages; paired alternating slices, ratio of throughputs with a bootstrap interval of 95 %.
+ * The Redis tier beside a bare blocking RESP loop: one connection, one value at a time, redis-server on loopback with
+ * an allocator that keeps its pages; paired alternating slices, ratio of throughputs with a bootstrap interval of 95 %.
  * GET and SET as raw values without side record (the bare loop's very commands), then with LMCache's metadata and ours.
  *
  * bench_resp [PAIRS [SLICE_MIB [server program]]]
@@ -329,8 +329,8 @@ static void measure(unsigned mib, bool raw, bool set, unsigned pairs, unsigned s
 	r = median(ratio, pairs);
 	printf("%s %3u MiB %-9s %7.0f MiB/s, bare %7.0f MiB/s, ratio %.2f [%.2f, %.2f], %.1f system calls/MiB, "
 	       "%" PRIu64 " bytes copied/value, longest turn %" PRIu64 " us of CPU\n",
-	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", median(speed, pairs), median(bare, pairs), r, low, high,
-	       (double)calls / (moved * pairs), copied / (ops * pairs), b.longest_turn_ns / 1000);
+	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", median(speed, pairs), median(bare, pairs), r, low,
+	       high, (double)calls / (moved * pairs), copied / (ops * pairs), b.longest_turn_ns / 1000);
 	fflush(stdout);
 	close_tier();
 }
