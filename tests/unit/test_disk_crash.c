@@ -70,8 +70,10 @@ static void burst(struct session *s, struct drig *r, uint32_t n_keys)
 		if (same)
 			continue;
 		note(s, k, kind == KVF_REQ_REMOVE ? REMOVE_ASKED : PUT_ASKED);
-		if (!drig_submit(r, n, kind, k))
-			break;
+		if (!drig_submit(r, n, kind, k)) {
+			drig_turn(r);
+			continue;
+		}
 		key[n++] = k;
 	}
 	for (unsigned turn = 0; turn < 100000; turn++) {
@@ -109,6 +111,7 @@ static void record(
 		.aio_ops = &sim_aio,
 		.aio_arg = &s->disk};
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &s->options), KVF_OK);
+	drig_settle(&r);
 	for (int i = 0; i < 12; i++)
 		burst(s, &r, n_keys);
 	drig_close(&r);

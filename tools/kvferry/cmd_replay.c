@@ -14,6 +14,8 @@ enum option {
 	OPT_BLOCK_TOKENS,
 	OPT_TRACE_BLOCK_TOKENS,
 	OPT_RAM,
+	OPT_DISK,
+	OPT_DISK_SIZE,
 	OPT_RAM_CHUNKS,
 	OPT_LOCAL_CPU,
 	OPT_POLICY,
@@ -46,6 +48,8 @@ static const struct tool_opt opts[N_OPTIONS] = {
 		"tokens of a block of the trace; default: the format's", false},
 	[OPT_RAM] = {"--ram", "SIZE",
 		"size of the pool, chunk headers included: 256MiB, 5GB; default 256MiB", false},
+	[OPT_DISK] = {"--disk", "DIR", "directory of the disk tier; default: none", false},
+	[OPT_DISK_SIZE] = {"--disk-size", "SIZE", "its bound; default 1GiB", false},
 	[OPT_RAM_CHUNKS] = {"--ram-chunks", "N", "size of the pool in chunks", false},
 	[OPT_LOCAL_CPU] = {"--local-cpu", "BOOL",
 		"false: nothing stays in RAM, the pool is for staging", false},
@@ -171,6 +175,10 @@ static int check(const struct tool_args *a, struct replay_options *o)
 		return tool_usage(a, "--salt: longer than %d bytes", REPLAY_SALT_BYTES - 8);
 	if (o->control == REPLAY_DROP_SALT && o->tenants == 1)
 		o->tenants = 2;
+	if (o->disk_bytes && !o->disk)
+		return tool_usage(a, "--disk-size: of what? --disk DIR is missing");
+	if (o->disk && !o->disk_bytes)
+		o->disk_bytes = UINT64_C(1) << 30;
 	if (!o->ram_bytes && !o->ram_chunks && !o->config)
 		o->ram_bytes = UINT64_C(256) << 20;
 	return TOOL_OK;
@@ -187,6 +195,8 @@ static int parse(struct tool_args *a, struct replay_options *o, int argc, char *
 	o->n_sources = a->n_rest;
 	if ((rc = parse_format(a, o)) != TOOL_OK || (rc = parse_numbers(a, o)) != TOOL_OK ||
 		(rc = tool_arg_size(a, OPT_RAM, 1, UINT64_C(1) << 50, &o->ram_bytes)) != TOOL_OK ||
+		(rc = tool_arg_size(a, OPT_DISK_SIZE, 1, UINT64_C(1) << 50, &o->disk_bytes)) !=
+			TOOL_OK ||
 		(rc = tool_arg_size(a, OPT_TIMELINE_LIMIT, 0, UINT64_C(1) << 50,
 			 &o->timeline_limit)) != TOOL_OK ||
 		(rc = tool_arg_bool(a, OPT_LOCAL_CPU, &local_cpu)) != TOOL_OK ||
@@ -194,6 +204,7 @@ static int parse(struct tool_args *a, struct replay_options *o, int argc, char *
 		return rc;
 	tool_arg_text(a, OPT_LOCAL_CPU, &o->local_cpu);
 	tool_arg_text(a, OPT_POLICY, &o->policy);
+	tool_arg_text(a, OPT_DISK, &o->disk);
 	tool_arg_text(a, OPT_CONFIG, &o->config);
 	tool_arg_text(a, OPT_SALT, &o->salt);
 	tool_arg_text(a, OPT_JSON, &o->json);

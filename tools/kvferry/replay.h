@@ -47,6 +47,8 @@ struct replay_options {
 	uint64_t block_tokens; /* of the device */
 	uint64_t ram_bytes; /* 0: max_local_cpu_size of the configuration */
 	uint64_t ram_chunks; /* 0: by ram_bytes */
+	const char *disk; /* NULL: no disk tier but the configuration's */
+	uint64_t disk_bytes;
 	const char *local_cpu; /* "true", "false"; NULL: as configured */
 	const char *policy, *config;
 	const char *set[64]; /* KEY=VALUE */

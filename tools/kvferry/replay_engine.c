@@ -74,6 +74,11 @@ static int configure(
 		snprintf(size, sizeof(size), "%.17g", (double)o->ram_bytes / (double)KVF_GIB);
 		set(&s, "max_local_cpu_size", size);
 	}
+	if (o->disk) {
+		snprintf(size, sizeof(size), "%.17g", (double)o->disk_bytes / (double)KVF_GIB);
+		set(&s, "local_disk", o->disk);
+		set(&s, "max_local_disk_size", size);
+	}
 	if (o->ram_chunks)
 		set_u64(&s, "kvf_pool_slots", o->ram_chunks);
 	set_given(&s, o);
@@ -120,7 +125,8 @@ static int timeline_close(struct replay_run *run)
 }
 
 /* The pool grows inside kvf_poll(): waits for all of it, so that its size is what was asked for
- * from the first request. */
+ * from the first request. And for what else there is to do at once: a disk tier looks through its
+ * directory. */
 static int fill_pool(struct replay_run *run)
 {
 	uint64_t begin = tool_now_ns();
@@ -135,7 +141,8 @@ static int fill_pool(struct replay_run *run)
 			return replay_fail(run,
 				"the pool stays at %" PRIu64 " of %" PRIu64 " slots",
 				stats.slots_ready, stats.slots);
-	} while (stats.slots_ready < stats.slots);
+	} while (stats.slots_ready < stats.slots ||
+		 kvf_next_deadline_ns(run->engine) <= kvf_now_ns(run->engine));
 	run->result->pool_ns = tool_now_ns() - begin;
 	return 0;
 }

@@ -249,13 +249,14 @@ static uint32_t slot_for_put(struct kvf_disk *d, struct kvf_disk_io *io, bool *l
 {
 	uint32_t slot = kvf_disk_take_free(&d->index);
 
-	*later = false;
-	if (d->index.n_free < d->grow_slots / 4 + 1 && kvf_disk_can_grow(d))
+	if (!d->scanning && d->index.n_free < d->grow_slots / 4 + 1 && kvf_disk_can_grow(d))
 		d->grow_due = true;
-	if (slot != KVF_NIL)
+	*later = d->scanning;
+	/* While recovery runs, slots turn up by themselves, and nobody knows which chunk should go first. */
+	if (slot != KVF_NIL || d->scanning)
 		return slot;
-	if (d->grow_due) {
-		*later = true;
+	if (kvf_disk_can_grow(d)) {
+		d->grow_due = *later = true;
 		return KVF_NIL;
 	}
 	slot = kvf_disk_victim(&d->index);
@@ -335,7 +336,9 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 	}
 	if (slot != KVF_NIL)
 		return put_again(d, req, slot);
-	if (d->generation_unknown || kvf_disk_now(d) < d->read_only_until_ns)
+	if (d->generation_unknown)
+		return false;
+	if (kvf_disk_now(d) < d->read_only_until_ns)
 		return refuse(d, req, KVF_ENOSPC, &d->stats.refused_full);
 	if (!admitted(d, req->key))
 		return refuse(d, req, KVF_EQUOTA, &d->stats.refused_admission);
