@@ -472,6 +472,37 @@ static void test_storm(void)
 	end();
 }
 
+/* A name, by c-ares; its first address may be one that nobody listens on. */
+static void test_name(void)
+{
+	char url[128];
+
+#ifndef HAVE_CARES
+	kvf_test_skip("built without c-ares");
+	return;
+#endif
+	if (!begin(NULL))
+		return;
+	/* In capitals it is no name that we know ourselves. */
+	snprintf(url, sizeof(url), "redis://LOCALHOST:%d", server.port);
+	remote_open(&m, url, NULL);
+	for (int i = 0; i < 100 && remote_stats(&m).puts < CHUNKS; i++) {
+		struct kvf_op op;
+
+		remote_store(&m, 1, TOKENS);
+		kvf_prep_remove(&op, m.rig.seq, 0, TOKENS, KVF_TIER_RAM);
+		remote_run(&m, &op, 0);
+		remote_idle(&m, 50);
+	}
+	CU_ASSERT(ms_until_back(10000) < 10000);
+	end();
+	remote_open(&m, "redis://no-such-host.invalid:1", NULL);
+	CU_ASSERT_EQUAL(remote_store(&m, 1, TOKENS).tokens, TOKENS);
+	CU_ASSERT_EQUAL(remote_fetch(&m, 1, TOKENS, 500).tokens, 0);
+	remote_idle(&m, 200);
+	remote_close(&m);
+}
+
 static void test_refused_at_open(void)
 {
 	static const char *const cases[][2] = {
@@ -510,6 +541,7 @@ int main(int argc, char **argv)
 		{ "read_only", test_read_only },
 		{ "users", test_users },
 		{ "storm", test_storm },
+		{ "name", test_name },
 		{ "refused_at_open", test_refused_at_open },
 	};
 

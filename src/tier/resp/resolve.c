@@ -63,6 +63,7 @@ struct kvf_resp_names {
 	struct kvf_resp_resolver *resolver;
 	ares_channel channel;
 	bool busy, event;
+	uint32_t turn; /* queries answered */
 	uint16_t port;
 	char name[KVF_RESP_TEXT];
 	struct lookup_socket socket[MAX_SOCKETS];
@@ -99,21 +100,34 @@ static void socket_state(void *arg, ares_socket_t fd, int readable, int writable
 	(void)names->host->watch(names->host, &s->watch, fd, events);
 }
 
+static bool usable(const struct ares_addrinfo_node *a)
+{
+	return (a->ai_family == AF_INET && a->ai_addrlen == sizeof(struct sockaddr_in)) ||
+	       (a->ai_family == AF_INET6 && a->ai_addrlen == sizeof(struct sockaddr_in6));
+}
+
 static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *info)
 {
 	struct kvf_resp_names *names = arg;
 	struct kvf_resp_resolver *r = names->resolver;
+	uint32_t n = 0, i = 0;
 
 	(void)timeouts;
 	names->busy = false;
-	if (status == ARES_SUCCESS && info && info->nodes && info->nodes->ai_addrlen <= sizeof(r->addr)) {
-		memcpy(&r->addr, info->nodes->ai_addr, info->nodes->ai_addrlen);
-		r->addr_n = info->nodes->ai_addrlen;
-		if (r->addr.ss_family == AF_INET)
+	for (struct ares_addrinfo_node *a = info ? info->nodes : NULL; a; a = a->ai_next)
+		n += usable(a);
+	/* Each failed connect moves on to the next address. */
+	for (struct ares_addrinfo_node *a = n && status == ARES_SUCCESS ? info->nodes : NULL; a; a = a->ai_next) {
+		if (!usable(a) || i++ != names->turn % n)
+			continue;
+		memcpy(&r->addr, a->ai_addr, a->ai_addrlen);
+		r->addr_n = a->ai_addrlen;
+		if (a->ai_family == AF_INET)
 			((struct sockaddr_in *)(void *)&r->addr)->sin_port = htons(names->port);
 		else
 			((struct sockaddr_in6 *)(void *)&r->addr)->sin6_port = htons(names->port);
 	}
+	names->turn++;
 	if (info)
 		ares_freeaddrinfo(info);
 }

@@ -136,8 +136,12 @@ void kvf_resp_tier_reject(struct kvf_resp_tier *tier, const struct kvf_tier_req 
 /* Opens it where that may be tried. */
 static bool may_come(struct kvf_resp_tier *tier, struct kvf_resp_conn *c)
 {
-	if (c->state == KVF_RESP_OFF && kvf_resp_now(tier) >= tier->retry_at_ns && tier->resolver.addr_n)
+	bool due = kvf_resp_now(tier) >= tier->retry_at_ns;
+
+	if (c->state == KVF_RESP_OFF && due && tier->resolver.addr_n)
 		kvf_resp_conn_open(c);
+	else if (due && !tier->resolver.addr_n && !kvf_resp_resolver_busy(&tier->resolver))
+		kvf_resp_tier_failed(tier, "its name has no address"); /* asks anew */
 	return c->state != KVF_RESP_OFF || (!tier->resolver.addr_n && kvf_resp_resolver_busy(&tier->resolver));
 }
 
