@@ -83,6 +83,13 @@ expect 1 replay "$dir/absent.jsonl"
 says err absent.jsonl
 expect 1 replay builtin:scan --ram-chunks 3
 says err 'does not open'
+# Less memory than was asked for: an error, at open or as soon as the pool stops growing.
+expect 1 replay builtin:scan --ram 8TiB
+says err 'memory'
+if (ulimit -v 2000000) 2>/dev/null && [ -z "${KVF_SANITIZERS:-}" ]; then
+	(ulimit -v 2000000 && exec timeout 60 "$kvferry" replay builtin:scan --ram 4GiB) >"$dir/out" 2>"$dir/err"
+	if [ $? -eq 1 ]; then ok; else fail "a pool that cannot grow"; fi
+fi
 printf '{"timestamp": 0, "input_length": 5}\n' >"$dir/broken.jsonl"
 expect 1 replay "$dir/broken.jsonl" --format mooncake
 says err broken.jsonl:1

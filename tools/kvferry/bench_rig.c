@@ -57,6 +57,7 @@ static int open_engine(struct bench_rig *rig, uint64_t chunk_size, uint64_t slot
 static int warm_up(struct bench_rig *rig)
 {
 	struct kvf_stats stats = {.size = sizeof(stats)};
+	bool due;
 
 	do {
 		int n = kvf_poll(rig->engine, NULL, 0);
@@ -65,7 +66,10 @@ static int warm_up(struct bench_rig *rig)
 			return complain(rig, "kvf_poll", n);
 		if (kvf_get_stats(rig->engine, &stats) != KVF_OK)
 			return complain(rig, "kvf_get_stats", KVF_EINVAL);
-	} while (stats.slots_ready < stats.slots);
+		due = kvf_next_deadline_ns(rig->engine) <= kvf_now_ns(rig->engine);
+	} while (due && stats.slots_ready < stats.slots);
+	if (stats.slots_ready < stats.slots)
+		return complain(rig, "the pool stays smaller than it was asked for", KVF_ENOMEM);
 	return 0;
 }
 

@@ -8,8 +8,8 @@
 #include "workload/tokens.h"
 
 #define TOKENS_AT_ONCE 256
-#define FETCH_BYTES 1024 /* of each row of the next block: what follows the hardware finds itself  \
-			  */
+/* Asked for of each row of the next block: what follows the hardware finds itself. */
+#define FETCH_BYTES 1024
 #define K1 UINT64_C(0x9fb21c651e98df25)
 #define K2 UINT64_C(0xd6e8feb86659fd93)
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
