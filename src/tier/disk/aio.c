@@ -5,7 +5,9 @@
 #include <errno.h>
 
 #define MAX_TRANSFER 0x7ffff000u /* the kernel moves no more in one call */
-#define STARTS_PER_PUMP 16u /* handing over a transfer costs microseconds */
+/* Handing over a transfer costs microseconds, and more for every page of it. */
+#define STARTS_PER_PUMP 16u
+#define BYTES_PER_PUMP (8 * KVF_MIB)
 
 void kvf_aio_init(struct kvf_aio *aio, struct kvf_mem *mem, uint32_t depth, uint64_t max_bytes)
 {
@@ -195,15 +197,16 @@ static bool start_one(struct kvf_aio *aio)
 
 bool kvf_aio_pump(struct kvf_aio *aio, uint64_t budget)
 {
+	uint64_t before = aio->kernel_bytes;
 	unsigned n = 0;
-	bool more;
+	bool cut = false, more;
 
-	while (n < STARTS_PER_PUMP && start_one(aio))
-		n++;
+	while (!cut && start_one(aio))
+		cut = ++n == STARTS_PER_PUMP || aio->kernel_bytes - before >= BYTES_PER_PUMP;
 	if (!aio->n_kernel)
 		return false;
 	more = aio->ops->pump(aio, aio->state, budget);
-	return more || (n == STARTS_PER_PUMP && aio->n_pending);
+	return more || (cut && aio->n_pending && aio->n_kernel < aio->depth);
 }
 
 bool kvf_aio_drain(struct kvf_aio *aio)

@@ -113,15 +113,30 @@ static bool uring_start(struct kvf_aio *aio, void *state, struct kvf_aio_op *op)
 	return true;
 }
 
+/* One system call for both directions: what was filled in goes out, what is done comes in. None
+ * when there is neither. */
+static void enter(struct kvf_aio *aio, struct uring_state *s)
+{
+	int rc;
+
+	if (s->unsent) {
+		rc = io_uring_submit_and_get_events(&s->ring);
+		if (rc > 0)
+			s->unsent -= (unsigned)rc < s->unsent ? (unsigned)rc : s->unsent;
+	} else if (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
+		   (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) {
+		(void)io_uring_get_events(&s->ring);
+	} else {
+		return;
+	}
+	aio->syscalls++;
+}
+
 static unsigned reap(struct kvf_aio *aio, struct uring_state *s)
 {
 	struct io_uring_cqe *cqe[REAP];
 	unsigned n;
 
-	if (IO_URING_READ_ONCE(*s->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) {
-		aio->syscalls++;
-		(void)io_uring_get_events(&s->ring);
-	}
 	n = io_uring_peek_batch_cqe(&s->ring, cqe, REAP);
 	for (unsigned i = 0; i < n; i++) {
 		struct kvf_aio_op *op = io_uring_cqe_get_data(cqe[i]);
@@ -140,13 +155,7 @@ static bool uring_pump(struct kvf_aio *aio, void *state, uint64_t budget)
 	unsigned n;
 
 	(void)budget;
-	if (s->unsent) {
-		int rc = io_uring_submit(&s->ring);
-
-		aio->syscalls++;
-		if (rc > 0)
-			s->unsent -= (unsigned)rc < s->unsent ? (unsigned)rc : s->unsent;
-	}
+	enter(aio, s);
 	n = reap(aio, s);
 	return n == REAP || s->unsent || (n && aio->n_pending);
 }
