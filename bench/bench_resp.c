@@ -29,6 +29,7 @@
 #define BOOTSTRAPS 2000
 #define BUDGET (1024u * 1024u)
 #define KEYS 4u
+#define RENEW 6u
 
 struct bench {
 	struct kvf_mem mem;
@@ -149,6 +150,7 @@ static void close_tier(void)
 	kvf_resp_ops.close(b.tier);
 	kvf_resp_free(b.tier);
 	kvf_loop_fini(&b.loop);
+	b.tier = NULL;
 }
 
 /* One request, as a host does it that sleeps on a descriptor. */
@@ -296,11 +298,23 @@ static double slice(bool tier, bool set, unsigned ops)
 	return now() - begun;
 }
 
+/* Connections of both sides have good and bad days (buffers, processors): a pair of new ones now and then. */
+static void renew(unsigned mib, bool raw, bool set, unsigned ops)
+{
+	if (b.tier)
+		close_tier();
+	close(b.bare);
+	bare_open();
+	open_tier(mib * 1048576u, raw);
+	slice(true, set, ops);
+	slice(false, set, ops);
+}
+
 static void measure(unsigned mib, bool raw, bool set, unsigned pairs, unsigned slice_mib)
 {
 	static double ratio[MAX_PAIRS], speed[MAX_PAIRS], bare[MAX_PAIRS];
 	unsigned ops = slice_mib > mib ? slice_mib / mib : 1;
-	uint64_t calls, copied;
+	uint64_t calls = 0, copied = 0;
 	double low, high, r, moved = (double)ops * mib;
 
 	b.checksum = kvf_checksum(b.slot + KVF_SLOT_HEADER_BYTES, mib * (size_t)1048576);
@@ -310,21 +324,23 @@ static void measure(unsigned mib, bool raw, bool set, unsigned pairs, unsigned s
 		bare_set(i);
 		ours(KVF_REQ_PUT, i);
 	}
-	slice(true, set, ops);
-	slice(false, set, ops);
-	calls = b.tier->conn[1].io.syscalls + b.loop.syscalls;
-	copied = b.tier->conn[1].copied;
 	b.longest_turn_ns = 0;
 	for (unsigned i = 0; i < pairs; i++) {
 		bool first = i % 2;
-		double x = slice(first, set, ops), y = slice(!first, set, ops);
+		double x, y;
 
+		if (i % RENEW == 0)
+			renew(mib, raw, set, ops);
+		calls -= b.tier->conn[1].io.syscalls + b.loop.syscalls;
+		copied -= b.tier->conn[1].copied;
+		x = slice(first, set, ops);
+		y = slice(!first, set, ops);
+		calls += b.tier->conn[1].io.syscalls + b.loop.syscalls;
+		copied += b.tier->conn[1].copied;
 		ratio[i] = first ? y / x : x / y;
 		speed[i] = moved / (first ? x : y);
 		bare[i] = moved / (first ? y : x);
 	}
-	calls = b.tier->conn[1].io.syscalls + b.loop.syscalls - calls;
-	copied = b.tier->conn[1].copied - copied;
 	bootstrap(ratio, pairs, &low, &high);
 	r = median(ratio, pairs);
 	printf("%s %3u MiB %-9s %7.0f MiB/s, bare %7.0f MiB/s, ratio %.2f [%.2f, %.2f], %.1f system calls/MiB, "
