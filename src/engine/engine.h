@@ -145,6 +145,7 @@ struct kvf_fill {
 	uint8_t klass;
 	bool sent;   /* the tier has it */
 	bool orphan; /* nobody waits any more, but the tier may still write into the slot */
+	bool removed; /* the tier lost the chunk while it was read */
 };
 
 /* One chunk on its way down, to every tier that wants it. */
@@ -157,6 +158,7 @@ struct kvf_put {
 	uint64_t begun_ns, sent_ns;
 	uint8_t tier;
 	bool orphan; /* too late: counted as failed, still in flight */
+	bool removed; /* a remove was answered meanwhile: who came first is unknown */
 };
 
 struct kvf_spill_leg {

@@ -202,7 +202,7 @@ void kvf_fill_publish(struct kvf_engine *e, struct kvf_fill *fill)
 	if (en->state == KVF_ENTRY_FILLING) {
 		en->state = KVF_ENTRY_RESIDENT;
 		en->flags |= KVF_ENTRY_CHECKED;
-		if (fill->tier)
+		if (fill->tier && !fill->removed)
 			en->tiers_have |= (uint8_t)(1u << fill->tier->number);
 		if (kvf_evict_insert(kvf_evict_of(e, entry), entry))
 			kvf_log_limited(&e->log, &e->drop_limit, e->clock.now_ns, KVF_LOG_WARNING, "evict",

@@ -282,7 +282,7 @@ void kvf_spill_done(struct kvf_engine *e, struct kvf_put *put)
 	struct kvf_spill *spill = put->spill;
 	uint32_t entry = spill->entry;
 	uint8_t tier = put->tier;
-	bool ok = put->req.status == KVF_OK && !put->orphan;
+	bool ok = put->req.status == KVF_OK && !put->orphan && !put->removed;
 
 	if (ok) {
 		e->tier[tier].stats.puts++;

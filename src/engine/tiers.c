@@ -298,9 +298,21 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 static void forget(struct kvf_engine *e, const struct kvf_tier *tier, const struct kvf_tier_req *req)
 {
 	uint32_t entry = kvf_index_find(&e->index, req->key);
+	struct kvf_spill *spill;
+	struct kvf_entry *en;
 
-	if (entry != KVF_NIL)
-		kvf_index_entry(&e->index, entry)->tiers_have &= (uint8_t)~(1u << tier->number);
+	if (entry == KVF_NIL)
+		return;
+	en = kvf_index_entry(&e->index, entry);
+	en->tiers_have &= (uint8_t)~(1u << tier->number);
+	/* What is on its way up or down at the same time may have come before the remove. */
+	if (en->state == KVF_ENTRY_FILLING) {
+		kvf_fill_of(e, entry)->removed = true;
+		return;
+	}
+	spill = kvf_spill_of(e, entry);
+	if (spill && spill->leg[tier->number].state == KVF_SPILL_SENT)
+		spill->leg[tier->number].put->removed = true;
 }
 
 static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
