@@ -181,6 +181,13 @@ static void lost(struct kvf_engine *e, int status)
 		return;
 	e->device_lost = true;
 	kvf_log(&e->log, KVF_LOG_ERROR, e->device->name, "device lost: RAM and lower tiers stay usable");
+	/* Layers that are still to come can be announced no more. */
+	for (uint32_t i = 0; i < e->jobs.used; i++) {
+		struct kvf_job *job = kvf_slab_at(&e->jobs, i);
+
+		if (job->id && job->later && job->state < KVF_STATE_SETTLE)
+			kvf_job_stop(e, job, KVF_EDEVLOST, KVF_REASON_DEVICE);
+	}
 }
 
 /* A copy that never began, or ended: what it means for its move. */

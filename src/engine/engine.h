@@ -169,6 +169,7 @@ struct kvf_spill_leg {
 
 struct kvf_spill {
 	struct kvf_list all;	 /* engine->spills, in order of seq */
+	struct kvf_list doomed;	 /* engine->doomed_spills */
 	struct kvf_list waiters; /* kvf_level_wait */
 	struct kvf_sum sum;
 	uint64_t seq;
@@ -479,6 +480,7 @@ struct kvf_engine {
 	struct kvf_disk *disk; /* NULL: none */
 	uint32_t tier_mask; /* tier numbers that take stores */
 	struct kvf_slab fills, spill_slab;
+	struct kvf_list doomed_spills; /* kvf_spill.doomed: in flight, but their chunk was removed or evicted */
 	struct kvf_list spills;
 	uint64_t spill_serial;
 	struct kvf_bucket spill_rate, prefetch_rate;

@@ -2,6 +2,8 @@
 /* Unpin, demote, remove and flush: a scan over a span, or a wait. */
 #include "engine/engine.h"
 
+#include <string.h>
+
 /* ---- unpin ---- */
 
 static enum kvf_step_result unpin(struct kvf_engine *e, struct kvf_job *job)
@@ -80,6 +82,22 @@ static void remove_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry
 		en->tiers_have = 0;
 }
 
+/* Chunks of the span that left RAM before, but are still on their way down. */
+static void await_doomed(struct kvf_engine *e, struct kvf_job *job)
+{
+	struct kvf_list *node;
+
+	kvf_list_for_each(node, &e->doomed_spills) {
+		const struct kvf_spill *spill = kvf_list_entry(node, struct kvf_spill, doomed);
+		const struct kvf_entry *en = kvf_index_entry(&e->index, spill->entry);
+
+		if (en->depth < job->first_chunk || en->depth >= job->end_chunk || spill->seq <= job->spill_seq)
+			continue;
+		if (memcmp(en->key, kvf_job_key(job, en->depth), sizeof(en->key)) == 0)
+			job->spill_seq = spill->seq;
+	}
+}
+
 static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job)
 {
 	uint32_t n = 0;
@@ -95,6 +113,7 @@ static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job
 		if (entry != KVF_NIL)
 			remove_one(e, job, entry);
 	}
+	await_doomed(e, job);
 	kvf_list_push_back(&e->flushes, &job->level_link);
 	kvf_job_goto(e, job, BELOW);
 	return KVF_STEP_AGAIN;

@@ -255,6 +255,7 @@ static void init_bare(struct kvf_engine *e, const struct kvf_open_params *p)
 	kvf_list_init(&e->copy_wait);
 	kvf_list_init(&e->sums);
 	kvf_list_init(&e->spills);
+	kvf_list_init(&e->doomed_spills);
 	kvf_list_init(&e->flushes);
 	kvf_list_init(&e->want_store);
 	kvf_list_init(&e->rate_waiters);

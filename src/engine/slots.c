@@ -47,9 +47,13 @@ void kvf_entry_drop(struct kvf_engine *e, uint32_t entry, enum kvf_event_kind ki
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 	uint32_t parent = kvf_index_parent(&e->index, entry);
+	struct kvf_spill *spill;
 
 	if (en->state == KVF_ENTRY_RESIDENT) {
 		kvf_spill_drop(e, entry);
+		spill = kvf_spill_of(e, entry);
+		if (spill)
+			kvf_list_push_back(&e->doomed_spills, &spill->doomed);
 		kvf_event_chunk(e, kind, entry);
 		kvf_evict_remove(kvf_evict_of(e, entry), entry);
 		e->n_resident--;

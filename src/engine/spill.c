@@ -62,6 +62,7 @@ static void end_leg(struct kvf_engine *e, struct kvf_spill *spill, uint8_t tier,
 	if (--spill->open_legs == 0) {
 		en->xfer = KVF_NIL;
 		kvf_list_remove(&spill->all);
+		kvf_list_remove(&spill->doomed);
 		kvf_list_remove(&spill->sum.link);
 		kvf_slab_free(&e->spill_slab, spill->number);
 	}
