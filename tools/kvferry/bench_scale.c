@@ -21,7 +21,7 @@ struct scale {
 	uint64_t next; /* number of the next new sequence */
 	uint64_t kept; /* sequences resident */
 	struct wl_rng rng;
-	double lookup, turnover, bytes; /* a chunk */
+	double lookup, turnover; /* ns a chunk */
 };
 
 /* Stores new sequences: ns a chunk. */
@@ -77,7 +77,6 @@ static int look_up_some(struct scale *s, double *ns)
 static int measure(struct scale *s, uint64_t chunks)
 {
 	double lookup[BENCH_MAX_SLICES], turnover[BENCH_MAX_SLICES], ns;
-	struct kvf_stats stats = {.size = sizeof(stats)};
 
 	s->kept = chunks / PATH;
 	if (!replay_device_take(&s->rig.device, s->ids, PATH) || store_some(s, s->kept, &ns) != 0)
@@ -86,10 +85,8 @@ static int measure(struct scale *s, uint64_t chunks)
 		if (look_up_some(s, &lookup[i]) != 0 || store_some(s, SAMPLE, &turnover[i]) != 0)
 			return -1;
 	}
-	(void)kvf_get_stats(s->rig.engine, &stats);
 	s->lookup = bench_median(lookup, s->b->slices);
 	s->turnover = bench_median(turnover, s->b->slices);
-	s->bytes = (double)stats.bytes_held / (double)chunks;
 	return 0;
 }
 
@@ -99,16 +96,15 @@ static void say(struct bench *b, uint64_t chunks, const struct scale *s, const s
 
 	tool_count_text(count, sizeof(count), chunks);
 	printf("  %12s chunks: lookup %7.1f ns (x %.2f), store and evict %7.1f ns (x %.2f) a "
-	       "chunk; %.0f B of index\n",
+	       "chunk\n",
 		count, s->lookup, s->lookup / first->lookup, s->turnover,
-		s->turnover / first->turnover, s->bytes);
+		s->turnover / first->turnover);
 	snprintf(name, sizeof(name), "%" PRIu64, chunks);
 	json_out_open(&b->json, name, '{');
 	json_out_double(&b->json, "lookup_ns", s->lookup);
 	json_out_double(&b->json, "turnover_ns", s->turnover);
 	json_out_double(&b->json, "lookup_ratio", s->lookup / first->lookup);
 	json_out_double(&b->json, "turnover_ratio", s->turnover / first->turnover);
-	json_out_double(&b->json, "engine_bytes_a_chunk", s->bytes);
 	json_out_close(&b->json, '}');
 }
 
