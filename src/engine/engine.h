@@ -43,7 +43,7 @@
 
 /* One turn's budgets. */
 #define KVF_TURN_STEPS 128u
-#define KVF_TURN_COPY_BYTES (1024u * 1024u)
+#define KVF_TURN_COPY_BYTES (512u * 1024u) /* small pieces cost more than their bytes */
 #define KVF_TURN_SUM_BYTES (512u * 1024u)
 #define KVF_TURN_TIER_BYTES (1024u * 1024u)
 #define KVF_TURN_SCAN 512u /* chunks a job looks at before it lets others go first */
