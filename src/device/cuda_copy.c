@@ -132,6 +132,7 @@ static int issue(struct kvf_cuda_device *dev, struct kvf_copy *copy)
 	if (rc && !copy->scratch[COPY_PARTS])
 		return rc;
 	dev->accepted[copy->direction]++;
+	dev->turn_calls += CUDA_SCOPE_CALLS;
 	dev->stats.copies++;
 	copy->scratch[COPY_STATUS] = (uint64_t)(int64_t)rc;
 	if (!copy->scratch[COPY_PARTS])

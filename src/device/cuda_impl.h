@@ -33,6 +33,7 @@
 /* What copy() takes between two calls of progress(). */
 #define CUDA_TURN_CALLS 256u
 #define CUDA_TURN_PIECES 4096u
+#define CUDA_SCOPE_CALLS 4u /* the caller's device and capture mode, looked at and put back */
 #define CUDA_LOOKS 64u	  /* completions found by one progress(), a lane */
 #define CUDA_SPINS 64u	  /* looks at an unchanged word before the stream is asked for errors */
 #define CUDA_DOUBTS 8u	  /* errors in a row that are no verdict, until they are one */

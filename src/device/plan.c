@@ -23,8 +23,9 @@ uint64_t kvf_plan_cost(const struct kvf_copy_costs *c, const struct kvf_copy_sha
 
 	switch (way) {
 	case KVF_WAY_BATCH:
-		cpu = s->pieces * c->batch_cpu_ns;
-		dev = s->pieces * c->batch_dev_ns + link;
+		/* And the call itself, as any other. */
+		cpu = c->memcpy_cpu_ns + s->pieces * c->batch_cpu_ns;
+		dev = c->memcpy_dev_ns + s->pieces * c->batch_dev_ns + link;
 		break;
 	case KVF_WAY_KERNEL:
 		/* The kernel begins when all of it is described. */

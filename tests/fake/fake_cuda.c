@@ -75,6 +75,7 @@ cudaError_t fake_begin(const char *name)
 	fake_cuda_advance(fake_world.config.call_ns);
 	if (fake_world.fail_in && (!fake_world.fail_function || !strcmp(fake_world.fail_function, name)) &&
 	    --fake_world.fail_in == 0) {
+		fake_world.failed = name;
 		if (fake_world.fail_lasting)
 			fake_world.fail_in = 1;
 		if (fake_world.fail_with >= cudaErrorIllegalAddress && fake_world.fail_with < cudaErrorNotPermitted)

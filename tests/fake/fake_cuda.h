@@ -40,6 +40,8 @@ extern const struct fake_cuda_config fake_cuda_usual;
 
 /* A fresh machine; what is left of the one before is freed. */
 void fake_cuda_reset(const struct fake_cuda_config *config);
+/* Another machine around the same memory. */
+void fake_cuda_set_machine(int driver, int devices, bool no_batch, bool no_word);
 uint64_t fake_cuda_now(void *unused);
 void fake_cuda_advance(uint64_t ns);
 /* Until nothing moves any more. */
@@ -48,6 +50,8 @@ void fake_cuda_finish(void);
 /* The nth call (1 = the next) of `function` ("MemcpyAsync"; NULL: of any) fails with `error`, without doing anything;
  * `lasting`: and all of them after it. A sticky error makes all later calls fail and stops all streams. */
 void fake_cuda_fail(const char *function, uint64_t nth, cudaError_t error, bool lasting);
+/* The function that did; NULL: none. */
+const char *fake_cuda_failed(void);
 /* The nth command that a stream carries out from now on fails with a sticky error instead. */
 void fake_cuda_fault(uint64_t nth, cudaError_t error);
 /* Nothing is ever done any more; off: everything goes on. */

@@ -14,6 +14,14 @@ void fake_cuda_reset(const struct fake_cuda_config *config)
 	fake_cuda_count_reset();
 }
 
+void fake_cuda_set_machine(int driver, int devices, bool no_batch, bool no_word)
+{
+	fake_world.config.driver = driver;
+	fake_world.config.devices = devices;
+	fake_world.config.no_batch = no_batch;
+	fake_world.config.no_word = no_word;
+}
+
 uint64_t fake_cuda_now(void *unused)
 {
 	(void)unused;
@@ -27,6 +35,11 @@ void fake_cuda_fail(const char *function, uint64_t nth, cudaError_t error, bool 
 	fake_world.fail_in = nth;
 	fake_world.fail_with = error;
 	fake_world.fail_lasting = lasting;
+}
+
+const char *fake_cuda_failed(void)
+{
+	return fake_world.failed;
 }
 
 void fake_cuda_fault(uint64_t nth, cudaError_t error)

@@ -74,7 +74,7 @@ struct fake_world {
 	unsigned capturing;
 	uint64_t fault_in; /* commands until the fault; 0: none */
 	cudaError_t fault;
-	const char *fail_function;
+	const char *fail_function, *failed;
 	uint64_t fail_in;
 	cudaError_t fail_with;
 	bool fail_lasting;

@@ -96,9 +96,15 @@ uint8_t *cuda_rig_slot(const struct cuda_rig *rig, unsigned slot)
 	return rig->pool + slot * rig->slot_bytes;
 }
 
-int cuda_rig_open(struct cuda_rig *rig, uint64_t seed)
+void cuda_rig_build(struct cuda_rig *rig, uint64_t seed)
 {
 	struct gen_rng rng = { seed };
+
+	build_twin(rig, &rng, fake_cuda_devices());
+}
+
+int cuda_rig_open(struct cuda_rig *rig, uint64_t seed)
+{
 	int rc;
 
 	kvf_mem_init(&rig->mem, NULL);
@@ -106,7 +112,7 @@ int cuda_rig_open(struct cuda_rig *rig, uint64_t seed)
 	kvf_report_init(&rig->report, rig->text, sizeof(rig->text));
 	rig->host.report = &rig->report;
 	if (!rig->device_memory)
-		build_twin(rig, &rng, fake_cuda_devices());
+		cuda_rig_build(rig, seed);
 	cuda_rig_upload(rig);
 	CU_ASSERT_EQUAL_FATAL(kvf_layout_init(&rig->plan, &rig->mem, &rig->layout, rig->chunk_size, NULL, 0), KVF_OK);
 	rig->slot_bytes = (rig->plan.payload_bytes + 8191) / 4096 * 4096;
@@ -176,7 +182,7 @@ bool cuda_rig_await(struct cuda_rig *rig, unsigned n)
 {
 	for (unsigned i = 0; i < 200000 && rig->n_done < n; i++) {
 		CUDA_OPS->progress(rig->dev, 1u << 20);
-		fake_cuda_advance(200);
+		fake_cuda_advance(200 + 100 * i);
 	}
 	return rig->n_done >= n;
 }

@@ -36,6 +36,8 @@ struct cuda_rig {
 	struct kvf_report report;
 };
 
+/* Puts the layout into device memory. cuda_rig_open() does it where it was not done. */
+void cuda_rig_build(struct cuda_rig *rig, uint64_t seed);
 /* Options for gen and chunk_size set by the caller: rig->options.word, copy, staging_bytes may be set too. `seed`
  * spreads the tensors over the fake's devices. Returns what open returned. */
 int cuda_rig_open(struct cuda_rig *rig, uint64_t seed);
