@@ -134,12 +134,16 @@ static struct tally run(const char *gb, uint64_t bound, const char *durable, boo
 	uint64_t kills = text ? strtoull(text, NULL, 10) : 5;
 	struct tally t = {0};
 
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	for (uint64_t k = 0; k < kills; k++) {
 		struct rig_options o;
 		uint64_t first = 1 + k * 100000, mid, end;
 
-		if (all || k == 0)
-			CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
+		char command[1100];
+
+		snprintf(command, sizeof(command), "rm -rf '%s'/kvf-*", dir);
+		if (all)
+			CU_ASSERT_EQUAL(system(command), 0);
 		o = options(gb, durable);
 		/* Twice over the same directory: the second child recovers what the first left. */
 		mid = kill_one(&o, first, 3 + k % 7);

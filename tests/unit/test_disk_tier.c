@@ -10,6 +10,7 @@
 
 #include "tests/harness.h"
 #include "tests/support/disk_rig.h"
+#include "tests/support/sim_disk.h"
 
 static char dir[3000];
 
@@ -228,19 +229,26 @@ static void test_remove(void)
 static void test_remove_of_evicted(void)
 {
 	struct drig_options o = options(16);
+	bool there[40];
 	struct drig r;
-	uint32_t evicted = UINT32_MAX;
+	uint32_t evicted = 0;
 
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_put_range(&r, 0, 40);
+	for (uint32_t n = 0; n < 40; n++)
+		there[n] = drig_exists(&r, n) == KVF_OK;
 	r.n_done = 0;
 	CU_ASSERT_TRUE(drig_submit(&r, 1, KVF_REQ_PUT, 200));
-	for (uint32_t n = 0; n < 40 && evicted == UINT32_MAX; n++) {
-		CU_ASSERT_TRUE(drig_submit(&r, 2, KVF_REQ_REMOVE, n));
-		if (r.req[2].reserved0 == 1)
-			evicted = n; /* not answered at once */
+	for (uint32_t n = 0; n < 40; n++) {
+		CU_ASSERT_TRUE(drig_submit(&r, 0, KVF_REQ_EXISTS, n));
+		if (there[n] && r.req[0].status == KVF_ENOENT)
+			evicted = n;
 	}
-	drig_settle(&r);
+	CU_ASSERT_TRUE(there[evicted]);
+	r.n_done = 0;
+	CU_ASSERT_TRUE(drig_submit(&r, 2, KVF_REQ_REMOVE, evicted));
+	CU_ASSERT_EQUAL(r.n_done, 0); /* not answered before it is true */
+	drig_await(&r, 2);
 	CU_ASSERT_EQUAL(r.req[1].status, KVF_OK);
 	CU_ASSERT_EQUAL(r.req[2].status, KVF_OK);
 	drig_close(&r);
@@ -249,6 +257,35 @@ static void test_remove_of_evicted(void)
 	CU_ASSERT_EQUAL(drig_get(&r, evicted), DRIG_MISS);
 	CU_ASSERT_EQUAL(drig_get(&r, 200), DRIG_RIGHT);
 	drig_close(&r);
+}
+
+/* Whoever reads a chunk when it is removed still gets it whole, in whatever order the disk works.
+ */
+static void test_remove_while_read(void)
+{
+	struct drig_options o = options(64);
+	struct sim_disk sim;
+	struct drig r;
+
+	sim_disk_init(&sim, 3);
+	sim.latency = 8;
+	o.aio_ops = &sim_aio;
+	o.aio_arg = &sim;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	for (uint32_t n = 0; n < 40; n++) {
+		CU_ASSERT_EQUAL(drig_put(&r, n), KVF_OK);
+		r.n_done = 0;
+		CU_ASSERT_TRUE(drig_submit(&r, 1, KVF_REQ_GET, n));
+		CU_ASSERT_TRUE(drig_submit(&r, 2, KVF_REQ_GET, n));
+		CU_ASSERT_TRUE(drig_submit(&r, 3, KVF_REQ_REMOVE, n));
+		drig_await(&r, 3);
+		CU_ASSERT_EQUAL(drig_judge(&r, 1, n), DRIG_RIGHT);
+		CU_ASSERT_EQUAL(drig_judge(&r, 2, n), DRIG_RIGHT);
+		CU_ASSERT_EQUAL(r.req[3].status, KVF_OK);
+		CU_ASSERT_EQUAL(drig_get(&r, n), DRIG_MISS);
+	}
+	drig_close(&r);
+	sim_disk_fini(&sim);
 }
 
 static void test_clear(void)
@@ -385,6 +422,7 @@ int main(int argc, char **argv)
 		{"suffix_first", test_suffix_first},
 		{"remove", test_remove},
 		{"remove_of_evicted", test_remove_of_evicted},
+		{"remove_while_read", test_remove_while_read},
 		{"clear", test_clear},
 		{"durable", test_durable},
 		{"second_touch", test_second_touch},
