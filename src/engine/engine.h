@@ -214,6 +214,7 @@ struct kvf_move {
 	uint8_t state;
 	uint8_t reason; /* FAILED: enum kvf_reason */
 	uint8_t retried;
+	uint8_t failed_tier; /* number + 1 of the tier whose get it waited for; 0: a store's gather */
 	bool in_ram;	/* was there when the operation looked */
 	bool owns_fill; /* store: its gather is the entry's fill */
 	bool summed;	/* its checksum is known (store), or was right (retrieve) */

@@ -153,7 +153,11 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 			let_go(e, move);
 		if (move->state != KVF_MOVE_FAILED)
 			continue;
-		if (!move->retried && move->reason != KVF_REASON_DEVICE && !job->stop) {
+		/* Its own copy failed, or it never got its chunk: the latter is tried once more, further down. */
+		if (!move->retried && move->entry == KVF_NIL && !job->stop) {
+			/* Why another operation's store failed is no reason of ours. */
+			if (!move->failed_tier)
+				move->reason = KVF_REASON_NONE;
 			move->retried = 1;
 			move->state = KVF_MOVE_NEW;
 			continue;
@@ -199,11 +203,10 @@ static void miss(struct kvf_move *move, enum kvf_reason reason, int status)
 static struct kvf_tier *source(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
 	if (move->retried == 1 && job->where) {
-		uint8_t *at = &job->where[move->chunk - job->first_chunk];
-
 		move->retried = 2;
-		if (*at < e->n_tiers)
-			(*at)++;
+		/* Somebody else's store that failed says nothing about the tiers. */
+		if (move->failed_tier)
+			job->where[move->chunk - job->first_chunk] = move->failed_tier;
 	}
 	return kvf_plan_source(e, job, move->chunk);
 }

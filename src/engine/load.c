@@ -115,6 +115,7 @@ void kvf_fill_join(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
 		e->stats.shared_transfers++;
 	move->state = KVF_MOVE_FILLING;
 	move->entry = entry;
+	move->failed_tier = fill->tier ? fill->tier->number + 1 : 0;
 	kvf_list_push_back(&fill->waiters, &move->wait);
 	if (!fill->tier)
 		return;
