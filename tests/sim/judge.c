@@ -128,6 +128,10 @@ static void judge_promise(struct world *w, struct world_op *op, const struct kvf
 	if (op->remove_epoch != w->remove_epoch || w->mem.failures ||
 		world_now(w) >= op->promise_until_ns || w->o.min_retrieve_tokens || w->dev.errors)
 		return;
+	if (op->promise_until_ns != KVF_NO_DEADLINE && op->lease_epoch != w->lease_epoch)
+		return; /* something was given back meanwhile */
+	if (w->o.trusting && !w->o.below && w->last.evictions)
+		return;
 	if (c->tokens < op->promised)
 		bad(w, op, c,
 			"a chunk that was leased, or stored without any fault, was not found");
@@ -162,7 +166,9 @@ static void judge_store(struct world *w, struct world_op *op, const struct kvf_c
 		bad(w, op, c, "fewer tokens than asked for, and no reason");
 	if (end % chunk && end != op->seq_tokens && c->tokens)
 		bad(w, op, c, "tokens that are no whole chunks");
-	if (c->level > KVF_LEVEL_INDEXED && op->remove_epoch == w->remove_epoch && !op->raced) {
+	/* The engine removes below what came back damaged. */
+	if (c->level > KVF_LEVEL_INDEXED && op->remove_epoch == w->remove_epoch && !op->raced &&
+		!w->last.corrupt_chunks) {
 		for (uint32_t i = op->first / chunk; i * chunk < end; i++) {
 			if (!at_level(w, op->keys[i], c->level))
 				bad(w, op, c, "a level that its chunks did not reach");

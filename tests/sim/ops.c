@@ -223,6 +223,7 @@ static void accepted(struct world *w, struct world_op *op, uint64_t id)
 		check_removed(w, op);
 	}
 	op->remove_epoch = w->remove_epoch;
+	op->lease_epoch = w->lease_epoch;
 	if (w->trace)
 		fprintf(w->trace,
 			"    %llu: #%llu code %u [%u, +%u) of %u flags 0x%x level %u prio %u "

@@ -458,6 +458,18 @@ void simdev_calm(struct simdev *dev)
 	};
 
 	dev->faults = quiet;
+	/* What was slow ends soon, in its order. */
+	for (int i = 0; i < 2; i++) {
+		uint64_t at = now(dev);
+
+		for (struct kvf_copy *c = dev->lanes[i].first; c; c = link_at(c, NEXT)) {
+			if (!(c->scratch[FLAGS] & F_BEGUN))
+				continue;
+			at += quiet.latency_max_ns;
+			c->scratch[DUE] = kvf_min_u64(c->scratch[DUE], at);
+		}
+		dev->lanes[i].busy_until_ns = at;
+	}
 }
 
 uint32_t simdev_copies_of(const struct simdev *dev, uint64_t op_id, int direction)

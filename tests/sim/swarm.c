@@ -173,6 +173,7 @@ static void make_trusting(struct wl_rng *r, struct world_options *o, struct swar
 	if (o->n_tiers && one_in(r, 2)) {
 		o->n_slots = 8 + below(r, 32);
 		o->tier[0].caps |= KVF_TIER_DURABLE;
+		o->below = true;
 		h->level_ppm = 1000001; /* always durable */
 	}
 }

@@ -37,7 +37,7 @@
 #define W_SALTS 3u
 #define W_ROW 8u /* bytes of a token in a plane of a layer */
 #define W_MAX_KEYS 8192u
-#define W_MAX_HOLDS 1024u
+#define W_MAX_HOLDS 4096u
 #define W_LEASES 64u
 
 struct world_group {
@@ -66,6 +66,7 @@ struct world_options {
 	uint32_t alloc_ppm; /* allocations that fail, once open */
 	uint32_t verify_every; /* turns between two looks at everything; 0: never */
 	bool trusting; /* no faults at all: what was stored must be found */
+	bool below; /* trusting: once it reached a tier; else while nothing was evicted */
 	bool real_time; /* CLOCK_MONOTONIC instead of the virtual clock */
 	bool host_device; /* the library's own host device instead of the simulated one */
 };
@@ -123,7 +124,7 @@ struct world_op {
 	uint32_t late_turns;
 	/* promises */
 	uint32_t promised; /* tokens a retrieve must deliver */
-	uint64_t promise_until_ns, remove_epoch;
+	uint64_t promise_until_ns, remove_epoch, lease_epoch;
 };
 
 struct world_hold {

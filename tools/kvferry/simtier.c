@@ -339,14 +339,14 @@ static unsigned sim_submit(void *self, struct kvf_tier_req *const *reqs, unsigne
 		take = 0;
 	else if (n > 1 && chance(t, t->faults.partial))
 		take = (unsigned)wl_rng_below(&t->rng, n);
-	if (take < n)
-		t->retry_ns = kvf_sat_add(t->host->now_ns(t->host), latency(t) + 1);
 	if (t->max_in_flight) {
 		uint32_t room =
 			t->max_in_flight > t->in_flight ? t->max_in_flight - t->in_flight : 0;
 
 		take = take < room ? take : room;
 	}
+	if (take < n)
+		t->retry_ns = kvf_sat_add(t->host->now_ns(t->host), latency(t) + 1);
 	for (unsigned i = 0; i < take; i++)
 		accept(t, reqs[i]);
 	return take;
