@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "tests/harness.h"
@@ -294,6 +295,7 @@ static void test_directory_gone(void)
 static void test_min_free(void)
 {
 	struct drig_options o = options(64);
+	struct statvfs fs;
 	struct drig r;
 
 	o.min_free_bytes = (uint64_t)1 << 60;
@@ -301,6 +303,18 @@ static void test_min_free(void)
 	CU_ASSERT_EQUAL(drig_put(&r, 0), KVF_ENOSPC);
 	CU_ASSERT_EQUAL(r.log_lines, 1);
 	drig_close(&r);
+	/* What is left of the file system is used up in ever smaller steps. */
+	if (!statvfs(dir, &fs)) {
+		o.max_bytes = 4096 * (uint64_t)SLOT;
+		o.grow_bytes = 4096 * (uint64_t)SLOT;
+		o.segment_bytes = o.grow_bytes;
+		o.min_free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize - 8 * KVF_MIB;
+		CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+		/* Unless somebody else fills it up meanwhile. */
+		if (drig_put(&r, 0) == KVF_OK)
+			CU_ASSERT(drig_stats(&r).slots < 4096);
+		drig_close(&r);
+	}
 	o = options(2);
 	CU_ASSERT_EQUAL(drig_open(&r, &o), KVF_ERANGE);
 	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "too few"));

@@ -412,6 +412,11 @@ void kvf_disk_grow(struct kvf_disk *d)
 	error = slots ? allocate(d, &d->segment[i], slots) : 0;
 	if (error == EAGAIN)
 		return;
+	/* A smaller step may still fit. */
+	if ((error == ENOSPC || error == EDQUOT) && slots > 1) {
+		d->grow_slots = slots / 2;
+		return;
+	}
 	if (error)
 		cannot_grow(d, &d->dir[dir], error);
 	else if (slots)
