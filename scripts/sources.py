@@ -29,7 +29,7 @@ import sys
 CONDITIONS = [
     (re.compile(r"^src/device/(cuda|kernels)"), "HAVE_CUDA"),
     (re.compile(r"^tests/(fake|support)/.*cuda"), "HAVE_CUDA"),
-    (re.compile(r"^tests/unit/test_cuda"), "HAVE_CUDA"),
+    (re.compile(r"^(tests/unit/test_cuda|bench/bench_gpu)"), "HAVE_CUDA"),
     (re.compile(r"^src/tier/.*uring[^/]*\.c$"), "HAVE_LIBURING"),
 ]
 MAIN = re.compile(r"^int\s+main\s*\(", re.MULTILINE)
@@ -174,7 +174,7 @@ def block_scripts(tree, folder):
 def block_bench(tree, folder):
     files = tree.take(folder + "/")
     mains = [f for f in files if tree.has_main(f)]
-    return variable("bench_programs", programs(mains)) + variable("bench_support", [f for f in files if f not in mains])
+    return assign("bench_programs", programs(mains)) + variable("bench_support", [f for f in files if f not in mains])
 
 
 def block_fuzz(tree, folder):

@@ -358,6 +358,7 @@ static void test_ended_at_every_step(void)
 				kvf_poll(h.engine, &c, 1);
 			CU_ASSERT_EQUAL(kvf_engine_close(h.engine), KVF_OK);
 			kvf_cuda_device_free(&h.mem, h.device);
+			CU_ASSERT_EQUAL(kvf_mem_fini(&h.mem), 0);
 			CU_ASSERT_EQUAL(fake_cuda_violations(), 0);
 		}
 	}

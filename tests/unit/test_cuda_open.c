@@ -9,14 +9,11 @@
 
 #define API (&fake_cuda_api)
 
-static struct cuda_rig start(const struct fake_cuda_config *machine)
+static void start(struct cuda_rig *rig, const struct fake_cuda_config *machine)
 {
-	struct cuda_rig rig;
-
-	memset(&rig, 0, sizeof(rig));
+	memset(rig, 0, sizeof(*rig));
 	fake_cuda_reset(machine);
-	cuda_rig_usual(&rig);
-	return rig;
+	cuda_rig_usual(rig);
 }
 
 /* The rig's memory is made on a good machine; then the machine changes. */
@@ -29,17 +26,18 @@ static int open_on(struct cuda_rig *rig, int driver, int devices, bool no_batch,
 
 static void test_drivers(void)
 {
-	struct cuda_rig rig = start(&fake_cuda_usual);
+	struct cuda_rig rig;
 
+	start(&rig, &fake_cuda_usual);
 	CU_ASSERT_EQUAL(open_on(&rig, 0, 0, false, false), KVF_ENODEV);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "no NVIDIA driver"));
 	cuda_rig_drop(&rig);
-	rig = start(&fake_cuda_usual);
+	start(&rig, &fake_cuda_usual);
 	CU_ASSERT_EQUAL(open_on(&rig, 12040, 1, false, false), KVF_EDRIVER);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "CUDA 12.4"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "CUDA 13.0"));
 	cuda_rig_drop(&rig);
-	rig = start(&fake_cuda_usual);
+	start(&rig, &fake_cuda_usual);
 	CU_ASSERT_EQUAL(open_on(&rig, 13000, 0, false, false), KVF_ENODEV);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "no CUDA device"));
 	cuda_rig_drop(&rig);
@@ -47,16 +45,17 @@ static void test_drivers(void)
 
 static void test_lacking(void)
 {
-	struct cuda_rig rig = start(&fake_cuda_usual);
+	struct cuda_rig rig;
 	struct kvf_cuda_stats stats;
 	struct gen_copy gc;
 
+	start(&rig, &fake_cuda_usual);
 	rig.options.copy = KVF_WAY_BATCH;
 	CU_ASSERT_EQUAL(open_on(&rig, 13000, 1, true, false), KVF_ENOTSUP);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "kvf_copy: batch"));
 	cuda_rig_drop(&rig);
 	/* Left to itself it does without, and opens without an error. */
-	rig = start(&fake_cuda_usual);
+	start(&rig, &fake_cuda_usual);
 	CU_ASSERT_EQUAL(open_on(&rig, 13000, 1, true, false), KVF_OK);
 	CU_ASSERT_EQUAL(rig.report.errors, 0);
 	gen_copy_whole(&gc, &rig.gen.layout, rig.chunk_size, false);
@@ -68,19 +67,19 @@ static void test_lacking(void)
 	gen_copy_fini(&gc);
 	cuda_rig_close(&rig);
 
-	rig = start(&fake_cuda_usual);
+	start(&rig, &fake_cuda_usual);
 	rig.options.word = true;
 	CU_ASSERT_EQUAL(open_on(&rig, 13000, 1, false, true), KVF_ENOTSUP);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "kvf_completion: word"));
 	cuda_rig_drop(&rig);
 
-	rig = start(&fake_cuda_usual);
+	start(&rig, &fake_cuda_usual);
 	rig.options.copy = KVF_WAY_KERNEL;
 	rig.options.staging_bytes = 0;
 	CU_ASSERT_EQUAL(cuda_rig_open(&rig, 1), KVF_ENOTSUP);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "kvf_copy: kernel"));
 	cuda_rig_drop(&rig);
-	rig = start(&fake_cuda_usual);
+	start(&rig, &fake_cuda_usual);
 	rig.options.copy = KVF_WAY_KERNEL;
 	rig.options.staging_bytes = 4096; /* a layer of a chunk is 8192 */
 	CU_ASSERT_EQUAL(cuda_rig_open(&rig, 1), KVF_ENOTSUP);
@@ -95,12 +94,12 @@ static void test_full_card(void)
 	struct cuda_rig rig;
 
 	machine.device_bytes = 100000;
-	rig = start(&machine);
+	start(&rig, &machine);
 	rig.options.staging_bytes = 1 << 20;
 	CU_ASSERT_EQUAL(cuda_rig_open(&rig, 1), KVF_OK);
 	CU_ASSERT_EQUAL(rig.report.errors, 0);
 	cuda_rig_close(&rig);
-	rig = start(&machine);
+	start(&rig, &machine);
 	rig.options.staging_bytes = 1 << 20;
 	rig.options.copy = KVF_WAY_KERNEL;
 	CU_ASSERT_EQUAL(cuda_rig_open(&rig, 1), KVF_ENOMEM);
@@ -108,17 +107,15 @@ static void test_full_card(void)
 }
 
 /* K and V in tensors of their own, so that a base can be moved without running into the other. */
-static struct cuda_rig start_apart(const struct fake_cuda_config *machine)
+static void start_apart(struct cuda_rig *rig, const struct fake_cuda_config *machine)
 {
 	struct gen_shape shape = { 2, 16, 16, 4, 8, KVF_FLOAT16 };
-	struct cuda_rig rig;
 
-	memset(&rig, 0, sizeof(rig));
+	memset(rig, 0, sizeof(*rig));
 	fake_cuda_reset(machine);
-	rig.chunk_size = 64;
-	gen_layout_init(&rig.gen, KVF_PAYLOAD_LMCACHE);
-	gen_layout_add(&rig.gen, "BSHE", 2, &shape, NULL);
-	return rig;
+	rig->chunk_size = 64;
+	gen_layout_init(&rig->gen, KVF_PAYLOAD_LMCACHE);
+	gen_layout_add(&rig->gen, "BSHE", 2, &shape, NULL);
 }
 
 static void test_bases(void)
@@ -130,7 +127,7 @@ static void test_bases(void)
 	void *base;
 
 	machine.devices = 2;
-	rig = start_apart(&machine);
+	start_apart(&rig, &machine);
 	cuda_rig_build(&rig, 1);
 	layers = (struct kvf_layer *)(uintptr_t)rig.groups[0].layers;
 	base = layers[1].base[0];
@@ -139,7 +136,7 @@ static void test_bases(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "group 0, layer 1, base[0]"));
 	cuda_rig_drop(&rig);
 
-	rig = start_apart(&machine);
+	start_apart(&rig, &machine);
 	cuda_rig_build(&rig, 1);
 	layers = (struct kvf_layer *)(uintptr_t)rig.groups[0].layers;
 	layers[0].device = 1 - layers[0].device;
@@ -147,7 +144,7 @@ static void test_bases(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "declared as of device"));
 	cuda_rig_drop(&rig);
 
-	rig = start_apart(&machine);
+	start_apart(&rig, &machine);
 	cuda_rig_build(&rig, 1);
 	layers = (struct kvf_layer *)(uintptr_t)rig.groups[0].layers;
 	layers[1].device = -1;
@@ -156,13 +153,13 @@ static void test_bases(void)
 	cuda_rig_drop(&rig);
 
 	/* The last block reaches over the end of the allocation. */
-	rig = start_apart(&machine);
+	start_apart(&rig, &machine);
 	cuda_rig_build(&rig, 1);
 	rig.groups[0].n_blocks += 1;
 	CU_ASSERT_EQUAL(cuda_rig_open(&rig, 1), KVF_EINVAL);
 	cuda_rig_drop(&rig);
 
-	rig = start_apart(&machine);
+	start_apart(&rig, &machine);
 	CU_ASSERT_EQUAL(cuda_rig_open(&rig, 1), KVF_OK);
 	layers = (struct kvf_layer *)(uintptr_t)rig.groups[0].layers;
 	base = layers[1].base[0];
@@ -175,11 +172,12 @@ static void test_bases(void)
 
 static enum kvf_copy_way way_taken(const struct fake_cuda_config *machine)
 {
-	struct cuda_rig rig = start(machine);
+	struct cuda_rig rig;
 	struct kvf_cuda_stats stats;
 	struct gen_copy gc;
 	enum kvf_copy_way way;
 
+	start(&rig, machine);
 	rig.options.now_ns = fake_cuda_now;
 	rig.options.staging_bytes = 1 << 20;
 	CU_ASSERT_EQUAL_FATAL(cuda_rig_open(&rig, 1), KVF_OK);
@@ -218,9 +216,10 @@ static void test_calibration(void)
 
 static void test_calibrated_costs(void)
 {
-	struct cuda_rig rig = start(&fake_cuda_usual);
+	struct cuda_rig rig;
 	const struct kvf_copy_costs *c;
 
+	start(&rig, &fake_cuda_usual);
 	rig.options.now_ns = fake_cuda_now;
 	CU_ASSERT_EQUAL_FATAL(cuda_rig_open(&rig, 1), KVF_OK);
 	c = kvf_cuda_device_costs(rig.dev, 0, KVF_COPY_GATHER);
