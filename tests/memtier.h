@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A tier in memory for unit tests: it answers when it is told to, wrongly when it is told to, and counts what it was asked.
- * (tests/sim has the tier with random faults.)
+ * A tier in memory for unit tests: it answers when it is told to, wrongly when it is told to, and counts what it was
+ * asked. (tests/sim has the tier with random faults.)
  */
 #ifndef KVF_TESTS_MEMTIER_H
 #define KVF_TESTS_MEMTIER_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small host for tests: one engine, one sequence at a time, a paged KV cache in host memory whose content is a function of
- * (sequence number, layer, plane, token), and calls that submit one operation and poll until it is done.
+ * A small host for tests: one engine, one sequence at a time, a paged KV cache in host memory whose content is a
+ * function of (sequence number, layer, plane, token), and calls that submit one operation and poll until it is done.
  */
 #ifndef KVF_TESTS_RIG_H
 #define KVF_TESTS_RIG_H

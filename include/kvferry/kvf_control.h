@@ -40,7 +40,8 @@ struct kvf_tier_stats {
 	char name[16];
 	uint32_t bit;	   /* enum kvf_tier_bits */
 	uint32_t breaker;  /* 0 closed (healthy), 1 open, 2 probing */
-	uint64_t gets, get_bytes, get_misses, puts, put_bytes, removes, errors, timeouts, corrupt, orphaned, breaker_opens;
+	uint64_t gets, get_bytes, get_misses, puts, put_bytes, removes, errors, timeouts, corrupt, orphaned,
+		breaker_opens;
 	uint64_t in_flight;
 	uint64_t queued_spills, dropped_spills;
 	uint64_t stale;	     /* gets that found another chunk's bytes under the name, or damaged ones: removed there */
@@ -60,7 +61,8 @@ struct kvf_stats {
 	uint64_t lookups_without_hit;
 	uint64_t computed_tokens;  /* of lookups: what the host's own prefix cache held */
 	uint64_t requested_tokens; /* of retrieves */
-	uint64_t lookup_tokens, hit_tokens, retrieved_tokens, retrieved_bytes, stored_chunks, stored_tokens, stored_bytes;
+	uint64_t lookup_tokens, hit_tokens, retrieved_tokens, retrieved_bytes, stored_chunks, stored_tokens,
+		stored_bytes;
 	uint64_t skipped_chunks;   /* stores of chunks that were there already */
 	uint64_t dropped_chunks;   /* of stores that ended early: no room, no time, no memory */
 	uint64_t shared_transfers; /* single flight: transfers somebody else had begun */
@@ -95,32 +97,34 @@ KVF_API int kvf_verify(struct kvf_engine *engine);
 
 /* Writes everything that happened, as Chrome/Perfetto trace events, to a callback: one line of JSON a call. NULL stops.
  * The callback must not call into the engine. */
-KVF_API int kvf_set_timeline(struct kvf_engine *engine, void (*write)(const char *json, size_t n, void *user), void *user);
+KVF_API int kvf_set_timeline(struct kvf_engine *engine, void (*write)(const char *json, size_t n, void *user),
+			     void *user);
 
 /* ------------------------------------------------------------------------------------------------------------------
  * Operating
  */
 
-/* 1: no stores (they end at once with 0 tokens, KVF_REASON_POLICY) and only hits in RAM, as LMCache's freeze. 0: normal. */
+/* 1: no stores (they end at once with 0 tokens, KVF_REASON_POLICY) and only hits in RAM, as LMCache's freeze. 0:
+ * normal. */
 KVF_API int kvf_set_frozen(struct kvf_engine *engine, int on);
 
 /* local_cpu while running. 0: the pool is staging only; what is cached goes, a slice a turn. 1: it caches again. */
 KVF_API int kvf_set_hot_cache(struct kvf_engine *engine, int on);
 
-/* Switches every tier of `tiers` (enum kvf_tier_bits without RAM) off or on. Off: nothing new is sent, its queued spills are
- * dropped, what is in flight ends. KVF_OK, KVF_ENOENT (no such tier). */
+/* Switches every tier of `tiers` (enum kvf_tier_bits without RAM) off or on. Off: nothing new is sent, its queued
+ * spills are dropped, what is in flight ends. KVF_OK, KVF_ENOENT (no such tier). */
 KVF_API int kvf_set_tier(struct kvf_engine *engine, uint32_t tiers, int on);
 
 KVF_API int kvf_set_log_level(struct kvf_engine *engine, enum kvf_log_level level);
 
-/* Pool size in bytes (headers included), reached in the background. KVF_OK; KVF_ERANGE: fewer than 8 slots, or fewer than
- * the guaranteed minimums; KVF_ENOMEM: the machine has not got that much. */
+/* Pool size in bytes (headers included), reached in the background. KVF_OK; KVF_ERANGE: fewer than 8 slots, or fewer
+ * than the guaranteed minimums; KVF_ENOMEM: the machine has not got that much. */
 KVF_API int kvf_set_pool_bytes(struct kvf_engine *engine, uint64_t bytes);
 
 /*
- * Guaranteed minimum and bound, in bytes of the pool, of what sequences with this salt keep in RAM. max_bytes 0 = no bound.
- * Applies to chunks stored from now on; both 0 takes the quota away. At most 63 salts have one. KVF_OK, KVF_EINVAL,
- * KVF_ERANGE (min over max, or all minimums over half of the pool), KVF_EQUOTA (64 salts), KVF_ENOMEM.
+ * Guaranteed minimum and bound, in bytes of the pool, of what sequences with this salt keep in RAM. max_bytes 0 = no
+ * bound. Applies to chunks stored from now on; both 0 takes the quota away. At most 63 salts have one. KVF_OK,
+ * KVF_EINVAL, KVF_ERANGE (min over max, or all minimums over half of the pool), KVF_EQUOTA (64 salts), KVF_ENOMEM.
  */
 KVF_API int kvf_set_quota(struct kvf_engine *engine, const char *salt, uint64_t min_bytes, uint64_t max_bytes);
 

@@ -4,10 +4,10 @@
  *
  * The library brings `host` (KV in host memory, a real device for CPU inference) and `cuda`. To write your own, fill
  * struct kvf_device_ops and hand it to kvf_engine_open(). Rules:
- *  - no call may block or sleep, except open and close; a device that copies synchronously (opaque formats) says so with
- *    KVF_DEVICE_SYNC and is called for at most one chunk a turn;
- *  - a copy that was accepted completes exactly once, by host->complete(), possibly from inside the call itself; until
- *    then the engine keeps the slot, the block ids and the fence alive and unchanged;
+ *  - no call may block or sleep, except open and close; a device that copies synchronously (opaque formats) says so
+ * with KVF_DEVICE_SYNC and is called for at most one chunk a turn;
+ *  - a copy that was accepted completes exactly once, by host->complete(), possibly from inside the call itself;
+ * until then the engine keeps the slot, the block ids and the fence alive and unchanged;
  *  - copies of one direction begin in the order they were given;
  *  - calls may come only from the engine and never nest; host->complete() only queues, it does not call back.
  */
@@ -72,7 +72,8 @@ struct kvf_device_host {
 struct kvf_device_ops {
 	size_t size;
 	const char *name; /* "host", "cuda": static */
-	/* caps: enum kvf_device_caps. The layout is the engine's copy and stays valid and unchanged until close or rebind. */
+	/* caps: enum kvf_device_caps. The layout is the engine's copy and stays valid and unchanged until close or
+	 * rebind. */
 	int (*open)(void *self, struct kvf_device_host *host, const struct kvf_layout *layout, uint32_t *caps);
 	void (*close)(void *self);
 	int (*rebind)(void *self, const struct kvf_layout *layout);
@@ -83,15 +84,16 @@ struct kvf_device_ops {
 	 * only KVF_FENCE_NOW is accepted. */
 	int (*capture)(void *self, const struct kvf_fence_in *in, struct kvf_fence *fence);
 	void (*release)(void *self, struct kvf_fence *fence);
-	/* Begins a copy. KVF_EAGAIN: the queue is full, nothing happened, try after progress(). Any other error: the copy
-	 * was not accepted and does not complete. */
+	/* Begins a copy. KVF_EAGAIN: the queue is full, nothing happened, try after progress(). Any other error: the
+	 * copy was not accepted and does not complete. */
 	int (*copy)(void *self, struct kvf_copy *copy);
 	/* Wish to end a copy early. It still completes, with KVF_ECANCELED if none of it will touch memory any more. */
 	void (*cancel)(void *self, struct kvf_copy *copy);
 	/* A fence that is done when every copy accepted so far in this direction is. */
 	int (*fence)(void *self, enum kvf_copy_direction direction, struct kvf_fence_out *out);
-	/* Moves at most `budget` bytes of its own accord (host) or looks at the device's events (cuda) and completes what is
-	 * done. Returns the bytes moved or the number of completions: > 0 means it is worth calling again at once. */
+	/* Moves at most `budget` bytes of its own accord (host) or looks at the device's events (cuda) and completes
+	 * what is done. Returns the bytes moved or the number of completions: > 0 means it is worth calling again at
+	 * once. */
 	uint64_t (*progress)(void *self, uint64_t budget);
 };
 

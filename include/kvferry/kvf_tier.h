@@ -32,7 +32,13 @@ enum kvf_tier_caps {
 	KVF_TIER_WIRE = 1u << 5		/* names chunks as LMCache does: wants wire_name() and its kin */
 };
 
-enum kvf_req_kind { KVF_REQ_EXISTS = 1, KVF_REQ_GET = 2, KVF_REQ_PUT = 3, KVF_REQ_REMOVE = 4, KVF_REQ_CLEAR = 5 /* everything; no key */ };
+enum kvf_req_kind {
+	KVF_REQ_EXISTS = 1,
+	KVF_REQ_GET = 2,
+	KVF_REQ_PUT = 3,
+	KVF_REQ_REMOVE = 4,
+	KVF_REQ_CLEAR = 5 /* everything; no key */
+};
 
 /* One chunk's request. The engine owns it; `scratch` and `link` are the tier's until complete(). */
 struct kvf_tier_req {
@@ -40,8 +46,9 @@ struct kvf_tier_req {
 	uint32_t priority; /* enum kvf_priority */
 	uint8_t key[KVF_KEY_BYTES];
 	uint8_t parent[KVF_KEY_BYTES];
-	/* LMCache's hash of the chunk, wire_len bytes; 0: LMCache has none for it, or no tier asked for it. The suffix is
-	 * what stands behind it in the name, tags or salt; it stays valid until complete(). For wire_name(). */
+	/* LMCache's hash of the chunk, wire_len bytes; 0: LMCache has none for it, or no tier asked for it. The
+	 * suffix is what stands behind it in the name, tags or salt; it stays valid until complete(). For
+	 * wire_name(). */
 	uint8_t wire[KVF_KEY_BYTES];
 	uint32_t wire_len;
 	uint32_t wire_suffix_n;
@@ -86,11 +93,11 @@ struct kvf_tier_host {
 	void (*log)(struct kvf_tier_host *host, enum kvf_log_level level, const char *msg);
 	struct kvf_report *report; /* during open only */
 	/*
-	 * For tiers with KVF_TIER_WIRE, not before open() returned. wire_name: what LMCache calls the chunk of a request, its
-	 * length without the NUL, or KVF_ERANGE. A chunk that LMCache has no name for (content ids, an adapter, keys of the
-	 * host) is named after its key. wire_meta: LMCache's RemoteMetadata of a chunk of n_tokens, its length, or KVF_ERANGE.
-	 * wire_payload: how many bytes a chunk of n_tokens has; KVF_ENOENT when `meta` (n bytes; NULL: none to look at)
-	 * describes anything else.
+	 * For tiers with KVF_TIER_WIRE, not before open() returned. wire_name: what LMCache calls the chunk of a
+	 * request, its length without the NUL, or KVF_ERANGE. A chunk that LMCache has no name for (content ids, an
+	 * adapter, keys of the host) is named after its key. wire_meta: LMCache's RemoteMetadata of a chunk of
+	 * n_tokens, its length, or KVF_ERANGE. wire_payload: how many bytes a chunk of n_tokens has; KVF_ENOENT when
+	 * `meta` (n bytes; NULL: none to look at) describes anything else.
 	 */
 	int (*wire_name)(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
 	int (*wire_meta)(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *buf, size_t cap);
@@ -117,8 +124,8 @@ struct kvf_tier_ops {
 	int (*open)(void *self, struct kvf_tier_host *host, const struct kvf_tier_open *params, uint32_t *caps);
 	/* Only when nothing is in flight. */
 	void (*close)(void *self);
-	/* Takes requests in order and returns how many it took; what it did not take it never touches. 0: full, try after
-	 * progress(). */
+	/* Takes requests in order and returns how many it took; what it did not take it never touches. 0: full, try
+	 * after progress(). */
 	unsigned (*submit)(void *self, struct kvf_tier_req *const *reqs, unsigned n);
 	/* Wish to end a request early; it still completes, with KVF_ECANCELED where that was possible. */
 	void (*cancel)(void *self, struct kvf_tier_req *req);

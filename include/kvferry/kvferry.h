@@ -109,7 +109,7 @@ KVF_API size_t kvf_dtype_bytes(enum kvf_dtype dtype);
 /* Order of a chunk's bytes in every tier. Part of the fingerprint: chunks of one order are never read as the other. */
 enum kvf_payload_order {
 	KVF_PAYLOAD_LMCACHE = 0, /* [group][plane][layer][token][head][element]: LMCache's KV_2LTD, default */
-	KVF_PAYLOAD_PAGES = 1	 /* [group][block][layer][plane], inside a page the device's own order: longest copies */
+	KVF_PAYLOAD_PAGES = 1 /* [group][block][layer][plane], inside a page the device's own order: longest copies */
 };
 
 /* One layer's tensors. base[0] = K, base[1] = V; MLA (planes = 1) uses base[0] only. */
@@ -120,10 +120,10 @@ struct kvf_layer {
 };
 
 /*
- * A group of layers that share one geometry and one block table. Element (plane p, token t, head h, element e) of layer l
- * lies at   layers[l].base[p] + block*block_stride + (t mod block_tokens)*token_stride + h*head_stride + e*elem
- * where block = block table[t / block_tokens]. All strides are in bytes and > 0. head_elems elements are contiguous.
- * Worked examples for the layouts 0-10 of LMCache are in docs/layouts.md.
+ * A group of layers that share one geometry and one block table. Element (plane p, token t, head h, element e) of
+ * layer l lies at   layers[l].base[p] + block*block_stride + (t mod block_tokens)*token_stride + h*head_stride +
+ * e*elem where block = block table[t / block_tokens]. All strides are in bytes and > 0. head_elems elements are
+ * contiguous. Worked examples for the layouts 0-10 of LMCache are in docs/layouts.md.
  */
 struct kvf_group {
 	size_t size;
@@ -257,7 +257,7 @@ enum kvf_seq_flags {
 struct kvf_seq_params {
 	size_t size;
 	const char *request_id;	 /* for logs; may be NULL */
-	const char *salt;	 /* tenant; part of every key. At most 128 bytes, without @ % / \ and control characters */
+	const char *salt; /* tenant; part of every key. At most 128 bytes, without @ % / \ and control characters */
 	const struct kvf_tag *tags; /* as lmcache.tag.*; part of every key, in this order */
 	uint32_t n_tags;	 /* <= 16 */
 	uint32_t flags;		 /* enum kvf_seq_flags */
@@ -296,10 +296,12 @@ KVF_API size_t kvf_seq_length(const struct kvf_seq *seq);
 /* Tokens of the longest prefix that is in RAM at this moment. No I/O, no lease: it may be gone at the next poll. */
 KVF_API size_t kvf_seq_resident(struct kvf_seq *seq);
 
-/* Copies the key of chunk `chunk` (0-based; the last one may be partial). KVF_OK, KVF_EINVAL, KVF_ERANGE, the guards. */
+/* Copies the key of chunk `chunk` (0-based; the last one may be partial). KVF_OK, KVF_EINVAL, KVF_ERANGE, the guards.
+ */
 KVF_API int kvf_seq_key(const struct kvf_seq *seq, size_t chunk, uint8_t key[KVF_KEY_BYTES]);
 
-/* Operations keep what they need: closing, truncating and appending never change one that was submitted. NULL is fine. */
+/* Operations keep what they need: closing, truncating and appending never change one that was submitted. NULL is
+ * fine. */
 KVF_API void kvf_seq_close(struct kvf_seq *seq);
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -307,12 +309,13 @@ KVF_API void kvf_seq_close(struct kvf_seq *seq);
  */
 
 enum kvf_fence_kind {
-	KVF_FENCE_NONE = 0,   /* not set: refused */
-	KVF_FENCE_NOW = 1,    /* already true */
-	KVF_FENCE_WORD = 2,   /* *word >= value, a 64-bit counter in host memory that stays valid until the operation ends */
-	KVF_FENCE_EVENT = 3,  /* a cudaEvent_t that was recorded */
+	KVF_FENCE_NONE = 0, /* not set: refused */
+	KVF_FENCE_NOW = 1, /* already true */
+	KVF_FENCE_WORD =
+		2, /* *word >= value, a 64-bit counter in host memory that stays valid until the operation ends */
+	KVF_FENCE_EVENT = 3, /* a cudaEvent_t that was recorded */
 	KVF_FENCE_STREAM = 4, /* everything enqueued so far in this cudaStream_t */
-	KVF_FENCE_LATER = 5   /* layerwise store: one fence per layer follows by kvf_store_layer() */
+	KVF_FENCE_LATER = 5 /* layerwise store: one fence per layer follows by kvf_store_layer() */
 };
 
 struct kvf_fence_in {
@@ -490,15 +493,15 @@ KVF_API void kvf_prep_demote(struct kvf_op *op, struct kvf_seq *seq, size_t firs
 KVF_API void kvf_prep_remove(struct kvf_op *op, struct kvf_seq *seq, size_t first_token, size_t n, uint32_t tiers);
 /* Done when every spill that was queued at submit is written, dropped or failed. */
 KVF_API void kvf_prep_flush(struct kvf_op *op);
-/* Removes everything from the tiers named. KVF_ENOTSUP at submit for a named tier that cannot (LMCache's formats cannot be
- * enumerated); with tiers 0 those are left out. */
+/* Removes everything from the tiers named. KVF_ENOTSUP at submit for a named tier that cannot (LMCache's formats
+ * cannot be enumerated); with tiers 0 those are left out. */
 KVF_API void kvf_prep_clear(struct kvf_op *op, uint32_t tiers);
 
 /*
  * Takes up to n operations, in order, and writes their ids (never 0). Stops at the first that is refused: returns the
- * number taken if > 0, else the refusal: KVF_EAGAIN (kvf_max_ops in flight, or no room for its completions), KVF_EINVAL,
- * KVF_ERANGE, KVF_ENOMEM, KVF_ENOTSUP, KVF_ECAPTURE, KVF_ENODEV, KVF_EDEVLOST, KVF_ESHUTDOWN, KVF_EDEAD and the guards.
- * A refused operation changed nothing. Never runs a completion, never blocks.
+ * number taken if > 0, else the refusal: KVF_EAGAIN (kvf_max_ops in flight, or no room for its completions),
+ * KVF_EINVAL, KVF_ERANGE, KVF_ENOMEM, KVF_ENOTSUP, KVF_ECAPTURE, KVF_ENODEV, KVF_EDEVLOST, KVF_ESHUTDOWN, KVF_EDEAD
+ * and the guards. A refused operation changed nothing. Never runs a completion, never blocks.
  */
 KVF_API int kvf_submit(struct kvf_engine *engine, const struct kvf_op *ops, unsigned n, uint64_t *op_ids);
 
@@ -508,9 +511,10 @@ KVF_API int kvf_cancel(struct kvf_engine *engine, uint64_t op_id);
 /* Cancels every operation of a sequence. Returns how many. */
 KVF_API int kvf_cancel_seq(struct kvf_engine *engine, const struct kvf_seq *seq);
 
-/* Layerwise store (fence KVF_FENCE_LATER): layer `layer` of every group is readable after `ready`. Layers may come in any
- * order, each once. KVF_OK, KVF_ENOENT, KVF_EINVAL, KVF_EAGAIN. */
-KVF_API int kvf_store_layer(struct kvf_engine *engine, uint64_t op_id, uint32_t layer, const struct kvf_fence_in *ready);
+/* Layerwise store (fence KVF_FENCE_LATER): layer `layer` of every group is readable after `ready`. Layers may come in
+ * any order, each once. KVF_OK, KVF_ENOENT, KVF_EINVAL, KVF_EAGAIN. */
+KVF_API int kvf_store_layer(struct kvf_engine *engine, uint64_t op_id, uint32_t layer,
+			    const struct kvf_fence_in *ready);
 
 /* Fence after which layer `layer` of a retrieve is in its blocks. KVF_EAGAIN until its copies are issued (poll on),
  * KVF_ENOENT when the operation is unknown. Its fence tail, and with it *out, lives until all its copies ended and the
@@ -523,8 +527,8 @@ KVF_API int kvf_fence_release(struct kvf_engine *engine, uint64_t op_id);
  */
 
 /*
- * One bounded turn, then up to max completions into out (max 0, out NULL: only the turn). Returns how many, or a guard's
- * code. With nothing in flight it costs tens of nanoseconds and no system call.
+ * One bounded turn, then up to max completions into out (max 0, out NULL: only the turn). Returns how many, or a
+ * guard's code. With nothing in flight it costs tens of nanoseconds and no system call.
  */
 KVF_API int kvf_poll(struct kvf_engine *engine, struct kvf_completion *out, unsigned max);
 

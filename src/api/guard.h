@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guard of every public call: right process, right thread, not from inside another call. Reading a thread's identity
- * and one word costs a few nanoseconds.
+ * The guard of every public call: right process, right thread, not from inside another call. Reading a thread's
+ * identity and one word costs a few nanoseconds.
  */
 #ifndef KVF_API_GUARD_H
 #define KVF_API_GUARD_H

@@ -35,7 +35,8 @@ void kvf_prep_lookup(struct kvf_op *op, struct kvf_seq *seq, size_t computed_tok
 	op->lease_ns = lease_ns;
 }
 
-void kvf_prep_store(struct kvf_op *op, struct kvf_seq *seq, const struct kvf_span *span, const struct kvf_fence_in *ready)
+void kvf_prep_store(struct kvf_op *op, struct kvf_seq *seq, const struct kvf_span *span,
+		    const struct kvf_fence_in *ready)
 {
 	prep_span(op, KVF_OP_STORE, seq, span, ready);
 	op->level = KVF_LEVEL_INDEXED;

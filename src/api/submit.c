@@ -70,7 +70,8 @@ static int check_range(struct kvf_engine *e, const struct kvf_op *op)
 	uint64_t length = op->seq->n_tokens;
 
 	if (op->first_token > length || op->n_tokens > length - op->first_token)
-		return kvf_refuse(e, KVF_ERANGE, "op.n_tokens: [%llu, +%llu) reaches beyond the %llu tokens of the sequence",
+		return kvf_refuse(e, KVF_ERANGE,
+				  "op.n_tokens: [%llu, +%llu) reaches beyond the %llu tokens of the sequence",
 				  (unsigned long long)op->first_token, (unsigned long long)op->n_tokens,
 				  (unsigned long long)length);
 	if (op->code == KVF_OP_STORE && op->first_token % e->chunk_size)

@@ -2,8 +2,8 @@
 /*
  * The header page of a slot: what a chunk carries with it wherever it goes. In RAM it is a plain struct;
  * kvf_record_seal() makes it the little-endian form of docs/disk-format.md just before the slot leaves RAM,
- * kvf_record_check() judges one that came back. The first KVF_RECORD_BYTES of the page are used; the suffix of the wire name
- * follows them, the rest is zero.
+ * kvf_record_check() judges one that came back. The first KVF_RECORD_BYTES of the page are used; the suffix of the
+ * wire name follows them, the rest is zero.
  */
 #ifndef KVF_BASE_RECORD_H
 #define KVF_BASE_RECORD_H

@@ -30,7 +30,7 @@
 #define KVF_CACHE_EVICT_H
 
 #include "cache/index.h"
-#include "config/config.h"
+#include "base/policy.h"
 
 #define KVF_EVICT_FREQUENCY_MAX 65535u /* LFU: uses beyond it are not told apart */
 

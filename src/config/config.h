@@ -9,9 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/policy.h"
 #include "kvferry/kvf_config.h"
-
-enum kvf_policy { KVF_POLICY_LRU = 0, KVF_POLICY_LFU, KVF_POLICY_FIFO, KVF_POLICY_MRU };
 
 /* Values live as long as their kvf_config. Strings are never NULL: "" is unset. */
 struct kvf_settings {

@@ -31,8 +31,9 @@ static int check_driver(struct kvf_cuda_device *dev)
 				       "device cuda: the driver is for CUDA %d.%d, this library needs CUDA %d.%d",
 				       driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 	if (error == cudaErrorInsufficientDriver)
-		return kvf_cuda_refuse(dev, KVF_ENODEV,
-				       "device cuda: the layout is in device memory, this machine has no NVIDIA driver");
+		return kvf_cuda_refuse(
+			dev, KVF_ENODEV,
+			"device cuda: the layout is in device memory, this machine has no NVIDIA driver");
 	if (error == cudaSuccess || error == cudaErrorNoDevice)
 		return kvf_cuda_refuse(dev, KVF_ENODEV,
 				       "device cuda: the layout is in device memory, but there is no CUDA device");

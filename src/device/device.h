@@ -6,7 +6,8 @@
 #include "base/mem.h"
 #include "device/layout.h"
 
-/* KV in host memory: copies are sliced by progress()'s budget, FIFO per direction. plan: the engine's, valid until close. */
+/* KV in host memory: copies are sliced by progress()'s budget, FIFO per direction. plan: the engine's, valid until
+ * close. */
 extern const struct kvf_device_ops kvf_device_host_ops;
 struct kvf_host_device;
 int kvf_host_device_new(struct kvf_mem *mem, const struct kvf_layout_plan *plan, struct kvf_host_device **out);

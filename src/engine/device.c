@@ -158,8 +158,8 @@ void kvf_device_close(struct kvf_engine *e)
 int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, struct kvf_fence *out)
 {
 	if (in->kind == KVF_FENCE_NONE || in->kind > KVF_FENCE_LATER)
-		return kvf_refuse(e, KVF_EINVAL, "fence.kind: %u is no fence; KVF_FENCE_NOW says that it is already true",
-				  in->kind);
+		return kvf_refuse(e, KVF_EINVAL,
+				  "fence.kind: %u is no fence; KVF_FENCE_NOW says that it is already true", in->kind);
 	if (!e->device->capture) {
 		if (in->kind == KVF_FENCE_NOW)
 			return KVF_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's own structures and what its files offer each other. Nothing outside src/engine and src/api includes this.
+ * The engine's own structures and what its files offer each other. Nothing outside src/engine and src/api includes
+ * this.
  *
  * Who does what:
  *   turn.c    one bounded turn           job.c     driver, exit, deadlines of operations
@@ -243,7 +244,8 @@ struct kvf_job_kind {
 	const char *name;
 	const struct kvf_job_step *steps;
 	uint32_t n_steps;
-	/* Stop asking: withdraw what is queued. Called once, at the end of every job, before what is in flight is settled. */
+	/* Stop asking: withdraw what is queued. Called once, at the end of every job, before what is in flight is
+	 * settled. */
 	void (*stop)(struct kvf_engine *, struct kvf_job *);
 	/* Release what is held and fill in the completion. */
 	void (*report)(struct kvf_engine *, struct kvf_job *, struct kvf_completion *);
@@ -350,8 +352,8 @@ enum { KVF_AT_RAM = 0xfe, KVF_AT_UNKNOWN = 0xff };
 
 enum { KVF_PLAN_FINE = 0, KVF_PLAN_TIER = 1, KVF_PLAN_MEMORY = 2 };
 
-/* Does the job end for the host while its copies are still in flight, as its fence tail? Not when it is told to stop, and
- * not when it fails: then the blocks must be the host's again. */
+/* Does the job end for the host while its copies are still in flight, as its fence tail? Not when it is told to stop,
+ * and not when it fails: then the blocks must be the host's again. */
 static inline bool kvf_job_has_tail(const struct kvf_job *job)
 {
 	return job->flags & KVF_OP_STREAM_ORDERED && !job->stop && !job->status;
@@ -547,8 +549,8 @@ void kvf_event_tier(struct kvf_engine *e, const struct kvf_tier *tier, bool up);
 
 /* ---- slots.c ---- */
 
-/* A slot for the job's class now, free or by eviction; counted against its cap (store) or its tier's (load). KVF_NIL: none,
- * or somebody waits before it. */
+/* A slot for the job's class now, free or by eviction; counted against its cap (store) or its tier's (load). KVF_NIL:
+ * none, or somebody waits before it. */
 uint32_t kvf_slot_take(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier);
 /* The job's tenant holds all it may, and all of that is in use: waiting is for others. */
 bool kvf_slot_hopeless(struct kvf_engine *e, const struct kvf_job *job);
@@ -591,7 +593,8 @@ int kvf_tenant_set(struct kvf_engine *e, uint32_t salt_hash, uint32_t min, uint3
 /* New FILLING entry with `slot`, filled by the caller's gather. KVF_NIL: no memory (the slot is given back). */
 uint32_t kvf_fill_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, uint32_t slot);
 /* The same, filled by a get from `tier`. */
-uint32_t kvf_load_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, struct kvf_tier *tier, uint32_t slot);
+uint32_t kvf_load_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, struct kvf_tier *tier,
+			uint32_t slot);
 /* Joins the fill of a FILLING entry. */
 void kvf_fill_join(struct kvf_engine *e, struct kvf_move *move, uint32_t entry);
 /* Leaves; the last one to leave a load cancels it. */
@@ -639,7 +642,8 @@ uint64_t kvf_scrub_deadline(const struct kvf_engine *e);
 int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *self, uint32_t bit,
 		 const struct kvf_open_params *params);
 void kvf_tiers_close(struct kvf_engine *e);
-/* Collects completions, sends what waits, gives the tiers their time. Returns true while there is more to do at once. */
+/* Collects completions, sends what waits, gives the tiers their time. Returns true while there is more to do at once.
+ */
 bool kvf_tiers_turn(struct kvf_engine *e);
 uint64_t kvf_tiers_deadline(const struct kvf_engine *e);
 /* Would a request be sent now? Switched on, and its breaker closed or due for a probe. */
@@ -728,8 +732,8 @@ void kvf_leases_fini(struct kvf_engine *e);
 /* Is a spill up to `seq` still queued or in flight? */
 bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq);
 
-extern const struct kvf_job_kind kvf_job_clear, kvf_job_lookup, kvf_job_store, kvf_job_retrieve, kvf_job_prefetch, kvf_job_pin,
-	kvf_job_unpin, kvf_job_demote, kvf_job_remove, kvf_job_flush;
+extern const struct kvf_job_kind kvf_job_clear, kvf_job_lookup, kvf_job_store, kvf_job_retrieve, kvf_job_prefetch,
+	kvf_job_pin, kvf_job_unpin, kvf_job_demote, kvf_job_remove, kvf_job_flush;
 
 struct kvf_job *kvf_job_new(struct kvf_engine *e, const struct kvf_op *op);
 /* Undoes kvf_job_new() of an operation that was not accepted. */

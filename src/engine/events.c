@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring of events for routers: stored, evicted, removed, tier up and down. Old events are overwritten and counted. */
+/* The ring of events for routers: stored, evicted, removed, tier up and down. Old events are overwritten and counted.
+ */
 #include "engine/engine.h"
 
 #include <string.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations as jobs: made at submit, driven a few steps at a time through the table of their kind, ended in one place.
+ * Operations as jobs: made at submit, driven a few steps at a time through the table of their kind, ended in one
+ * place.
  *
- * The exit is the same for success, error, cancel, deadline and shutdown: stop asking (kind->stop), settle what can still
- * touch the host's memory (copies), release and report (kind->report), post the completion.
+ * The exit is the same for success, error, cancel, deadline and shutdown: stop asking (kind->stop), settle what can
+ * still touch the host's memory (copies), release and report (kind->report), post the completion.
  */
 #include "engine/engine.h"
 

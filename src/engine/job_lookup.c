@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lookup: the longest prefix of the sequence in the tiers asked for, with a lease on what of it is in RAM. Pin: a lease on
- * what is in RAM of a span. Without lower tiers the answer is there in the first turn.
+ * Lookup: the longest prefix of the sequence in the tiers asked for, with a lease on what of it is in RAM. Pin: a
+ * lease on what is in RAM of a span. Without lower tiers the answer is there in the first turn.
  */
 #include "engine/engine.h"
 

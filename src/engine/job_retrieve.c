@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Retrieve: plan (where is each chunk) -> touch (the path was used) -> move (fill what is below RAM, scatter what is there, windowed) -> done.
+ * Retrieve: plan (where is each chunk) -> touch (the path was used) -> move (fill what is below RAM, scatter what is
+ * there, windowed) -> done.
  *
- * Chunks arrive in any order; what counts is the prefix without a gap. A chunk that fails is looked for once more, further
- * down, before it ends the prefix. A scattered chunk lets go of its slot at once, whatever its place in the prefix.
+ * Chunks arrive in any order; what counts is the prefix without a gap. A chunk that fails is looked for once more,
+ * further down, before it ends the prefix. A scattered chunk lets go of its slot at once, whatever its place in the
+ * prefix.
  *
  * Prefetch is the same without a device: what arrives goes to the lease, or simply stays.
  */
@@ -88,7 +90,8 @@ static bool layer_issued(struct kvf_engine *e, struct kvf_job *job, uint32_t lay
 	return true;
 }
 
-/* Counts the layers whose copy the device has taken: a fence covers nothing that still waits for a place in its queue. */
+/* Counts the layers whose copy the device has taken: a fence covers nothing that still waits for a place in its
+ * queue. */
 static void count_layers(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
 	bool taken = move->state == KVF_MOVE_DONE || (move->state == KVF_MOVE_COPYING && !kvf_list_linked(&move->wait));
@@ -317,14 +320,15 @@ static bool has_news(const struct kvf_job *job)
 	kvf_list_for_each(node, &job->moves) {
 		uint8_t state = kvf_list_entry(node, struct kvf_move, link)->state;
 
-		if (state == KVF_MOVE_READY || state == KVF_MOVE_FAILED || (state == KVF_MOVE_NEW && !job->blocked && !kvf_list_linked(&job->level_link)))
+		if (state == KVF_MOVE_READY || state == KVF_MOVE_FAILED ||
+		    (state == KVF_MOVE_NEW && !job->blocked && !kvf_list_linked(&job->level_link)))
 			return true;
 	}
 	return false;
 }
 
-/* At the end every layer has a fence: where it has none yet, the one behind the last copy. False: there is none to be had,
- * and copies are in flight. */
+/* At the end every layer has a fence: where it has none yet, the one behind the last copy. False: there is none to be
+ * had, and copies are in flight. */
 static bool issue_all_layers(struct kvf_engine *e, struct kvf_job *job)
 {
 	struct kvf_fence_out out = { .kind = KVF_FENCE_NOW };
@@ -384,8 +388,8 @@ static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
 
 	if (!(job->flags & KVF_OP_LAYERWISE))
 		return;
-	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && e->device_caps & KVF_DEVICE_FENCES && end - job->first_chunk <= KVF_LAYERWISE_MAX &&
-			 all_resident(e, job, end);
+	job->layerwise = e->device_caps & KVF_DEVICE_LAYERWISE && e->device_caps & KVF_DEVICE_FENCES &&
+			 end - job->first_chunk <= KVF_LAYERWISE_MAX && all_resident(e, job, end);
 	while (job->layerwise && job->cursor < end) {
 		struct kvf_move *move = kvf_move_new(e, job, job->cursor);
 

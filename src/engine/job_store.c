@@ -2,8 +2,9 @@
 /*
  * Store: admit -> copy (a slot, a gather, published chunk by chunk) -> level.
  *
- * Chunks that are there already are skipped; one that somebody else is filling is waited for and, should that fail, stored
- * here. Chunks are begun in order and nothing behind a dropped one is kept, so what a full cache loses is the suffix.
+ * Chunks that are there already are skipped; one that somebody else is filling is waited for and, should that fail,
+ * stored here. Chunks are begun in order and nothing behind a dropped one is kept, so what a full cache loses is the
+ * suffix.
  */
 #include "engine/engine.h"
 
@@ -45,8 +46,8 @@ static enum kvf_step_result admit(struct kvf_engine *e, struct kvf_job *job)
 	return KVF_STEP_AGAIN;
 }
 
-/* The chunk is in RAM: sends it down, and remembers to wait where a level was asked for. One that was removed while it was
- * copied goes nowhere. */
+/* The chunk is in RAM: sends it down, and remembers to wait where a level was asked for. One that was removed while
+ * it was copied goes nowhere. */
 static void send_down(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, uint32_t entry)
 {
 	uint32_t need = level_tiers(e, job);

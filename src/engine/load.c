@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fills: what brings bytes into an entry's slot, a store's gather or a tier's get. A fill belongs to the entry; moves of any
- * number of operations wait on it (single flight), and the last one to leave a get cancels it.
+ * Fills: what brings bytes into an entry's slot, a store's gather or a tier's get. A fill belongs to the entry; moves
+ * of any number of operations wait on it (single flight), and the last one to leave a get cancels it.
  *
- * A get that nobody waits for any more, but whose tier may still write into the slot, is an orphan: its entry is out of the
- * index and its slot in quarantine until the tier completes.
+ * A get that nobody waits for any more, but whose tier may still write into the slot, is an orphan: its entry is out
+ * of the index and its slot in quarantine until the tier completes.
  */
 #include "engine/engine.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening and closing an engine: what is checked, in which order things are built, and how they are taken down again. */
+/* Opening and closing an engine: what is checked, in which order things are built, and how they are taken down again.
+ */
 #include "engine/engine.h"
 
 #include <string.h>
@@ -19,7 +20,8 @@
 static int check_identity(const struct kvf_open_params *p)
 {
 	if (p->identity.world_size < 1 || p->identity.world_size > 65535) {
-		kvf_report_add(p->report, KVF_ERROR, "identity.world_size: %u is outside 1..65535", p->identity.world_size);
+		kvf_report_add(p->report, KVF_ERROR, "identity.world_size: %u is outside 1..65535",
+			       p->identity.world_size);
 		return KVF_ERANGE;
 	}
 	if (p->identity.rank >= p->identity.world_size) {
@@ -28,7 +30,8 @@ static int check_identity(const struct kvf_open_params *p)
 		return KVF_ERANGE;
 	}
 	if (p->n_tiers > KVF_MAX_TIERS || (p->n_tiers && !p->tiers)) {
-		kvf_report_add(p->report, KVF_ERROR, "n_tiers: %u, at most %d and tiers set", p->n_tiers, KVF_MAX_TIERS);
+		kvf_report_add(p->report, KVF_ERROR, "n_tiers: %u, at most %d and tiers set", p->n_tiers,
+			       KVF_MAX_TIERS);
 		return KVF_EINVAL;
 	}
 	if (!p->layout && !(p->flags & KVF_OPEN_LOOKUP_ONLY)) {
@@ -36,7 +39,8 @@ static int check_identity(const struct kvf_open_params *p)
 		return KVF_EINVAL;
 	}
 	if (!p->layout && !p->chunk_bytes) {
-		kvf_report_add(p->report, KVF_ERROR, "chunk_bytes: 0; a lookup-only engine needs the payload size of a chunk");
+		kvf_report_add(p->report, KVF_ERROR,
+			       "chunk_bytes: 0; a lookup-only engine needs the payload size of a chunk");
 		return KVF_EINVAL;
 	}
 	return KVF_OK;
@@ -103,7 +107,8 @@ static int count_slots(struct kvf_engine *e, const struct kvf_settings *s, struc
 		n = bytes / slot_bytes;
 	if (n < MIN_SLOTS) {
 		kvf_report_add(report, KVF_ERROR,
-			       "max_local_cpu_size: %llu bytes hold %llu chunks of %u bytes; at least %u chunks = %llu bytes are needed",
+			       "max_local_cpu_size: %llu bytes hold %llu chunks of %u bytes; at least %u chunks = "
+			       "%llu bytes are needed",
 			       (unsigned long long)bytes, (unsigned long long)n, slot_bytes, MIN_SLOTS,
 			       (unsigned long long)MIN_SLOTS * slot_bytes);
 		return KVF_ERANGE;
@@ -351,8 +356,8 @@ void kvf_engine_free(struct kvf_engine *e)
 	kvf_slab_fini(&e->fills);
 	kvf_slab_fini(&e->spill_slab);
 	kvf_leases_fini(e);
-	/* The engine's own memory came from the allocator that is inside it. What that has cached goes back while there is
-	 * still an engine to say no to a host whose allocator calls in. */
+	/* The engine's own memory came from the allocator that is inside it. What that has cached goes back while
+	 * there is still an engine to say no to a host whose allocator calls in. */
 	mem = e->mem;
 	kvf_mem_fini(&mem);
 	if (fork_word)

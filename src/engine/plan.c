@@ -155,8 +155,8 @@ enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job)
 	return plan_end(job);
 }
 
-/* Every chunk of the span, one tier after another; an answer is never a miss. A tier that is switched off is a failure: it
- * may still hold what should be gone. */
+/* Every chunk of the span, one tier after another; an answer is never a miss. A tier that is switched off is a
+ * failure: it may still hold what should be gone. */
 enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job)
 {
 	if (alloc_where(e, job)) {

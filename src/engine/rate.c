@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rates in bytes per second: a bucket that refills up to a tenth of a second's worth, and may go into debt by one chunk. */
+/* Rates in bytes per second: a bucket that refills up to a tenth of a second's worth, and may go into debt by one
+ * chunk. */
 #include "engine/engine.h"
 
 static int64_t depth(const struct kvf_bucket *bucket)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Scrubbing RAM. By default RAM is trusted, and a checksum is computed when a chunk leaves it. kvf_scrub always: computed when
- * a chunk is stored, checked before each retrieve. kvf_scrub idle: resident chunks are walked slowly; the first visit
- * remembers the checksum, later ones check it.
+ * Scrubbing RAM. By default RAM is trusted, and a checksum is computed when a chunk leaves it. kvf_scrub always:
+ * computed when a chunk is stored, checked before each retrieve. kvf_scrub idle: resident chunks are walked slowly;
+ * the first visit remembers the checksum, later ones check it.
  */
 #include "engine/engine.h"
 

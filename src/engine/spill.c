@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Spills: a chunk on its way down, one leg for each tier that wants it. A queued leg is only a wish: it pins nothing, and
- * evicting the chunk withdraws it. From the moment its checksum is computed until the tier answers, a leg pins the entry.
+ * Spills: a chunk on its way down, one leg for each tier that wants it. A queued leg is only a wish: it pins nothing,
+ * and evicting the chunk withdraws it. From the moment its checksum is computed until the tier answers, a leg pins
+ * the entry.
  */
 #include "engine/engine.h"
 

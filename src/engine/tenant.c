@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tenants: who a chunk counts for. Tenant 0 is everybody without a quota. Each tenant has an eviction order of its own over the
- * one index, so that a flood by one cannot push out what another was guaranteed. A path stays with the tenant of its first
- * chunk, since an eviction order keeps a path together.
+ * Tenants: who a chunk counts for. Tenant 0 is everybody without a quota. Each tenant has an eviction order of its
+ * own over the one index, so that a flood by one cannot push out what another was guaranteed. A path stays with the
+ * tenant of its first chunk, since an eviction order keeps a path together.
  */
 #include "engine/engine.h"
 

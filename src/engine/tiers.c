@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tiers as the engine drives them: queues of requests by urgency, batches, completions, breakers. A tier never calls a job:
- * it queues its completions, and the turn takes them from here.
+ * Tiers as the engine drives them: queues of requests by urgency, batches, completions, breakers. A tier never calls
+ * a job: it queues its completions, and the turn takes them from here.
  */
 #include "engine/engine.h"
 
@@ -294,7 +294,8 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 
 /* ---- completions ---- */
 
-/* A chunk that is in RAM and was removed below must not be taken for stored there: whatever the answer was, it may be gone. */
+/* A chunk that is in RAM and was removed below must not be taken for stored there: whatever the answer was, it may be
+ * gone. */
 static void forget(struct kvf_engine *e, const struct kvf_tier *tier, const struct kvf_tier_req *req)
 {
 	uint32_t entry = kvf_index_find(&e->index, req->key);
@@ -352,7 +353,8 @@ bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier)
 	return !tier->off && kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns);
 }
 
-/* A queued spill could begin but for its rate. One that waits for a place, or for the answer to a probe, needs no look. */
+/* A queued spill could begin but for its rate. One that waits for a place, or for the answer to a probe, needs no
+ * look. */
 static bool may_spill(const struct kvf_tier *tier)
 {
 	return !kvf_list_empty(&tier->puts) && tier->n_spills < tier->cap_spills &&

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One turn: clock -> timers -> device -> checksums -> descriptors -> tiers -> pool -> waiting jobs -> ready jobs. Each part
- * has a budget, so a turn is short whatever is going on. Events only make jobs ready; the jobs run at the end.
+ * One turn: clock -> timers -> device -> checksums -> descriptors -> tiers -> pool -> waiting jobs -> ready jobs.
+ * Each part has a budget, so a turn is short whatever is going on. Events only make jobs ready; the jobs run at the
+ * end.
  */
 #include "engine/engine.h"
 

@@ -116,14 +116,15 @@ static int check_caps(struct kvf_engine *e)
 
 		quarantined += tier->n_orphans;
 		if (tier->n_loads > tier->cap_loads || tier->n_spills > tier->cap_spills)
-			return kvf_refuse(e, KVF_EINTERNAL, "tier %u: %u loads of %u, %u spills of %u", t, tier->n_loads,
-					  tier->cap_loads, tier->n_spills, tier->cap_spills);
+			return kvf_refuse(e, KVF_EINTERNAL, "tier %u: %u loads of %u, %u spills of %u", t,
+					  tier->n_loads, tier->cap_loads, tier->n_spills, tier->cap_spills);
 	}
 	if (e->n_leased > e->cap_leased || e->n_copying > e->cap_copying)
 		return kvf_refuse(e, KVF_EINTERNAL, "%u leased of %u, %u copying of %u", e->n_leased, e->cap_leased,
 				  e->n_copying, e->cap_copying);
 	if (quarantined != e->n_quarantined)
-		return kvf_refuse(e, KVF_EINTERNAL, "%u slots in quarantine, counted %u", quarantined, e->n_quarantined);
+		return kvf_refuse(e, KVF_EINTERNAL, "%u slots in quarantine, counted %u", quarantined,
+				  e->n_quarantined);
 	return KVF_OK;
 }
 

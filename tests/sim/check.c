@@ -91,6 +91,7 @@ struct world_key *check_key(struct world *w, const uint8_t *key, bool make)
 				return NULL;
 			memcpy(k->key, key, KVF_KEY_BYTES);
 			k->used = true;
+			w->used_keys[w->n_used_keys++] = (h + i) % W_MAX_KEYS;
 			return k;
 		}
 		if (memcmp(k->key, key, KVF_KEY_BYTES) == 0)
@@ -105,8 +106,8 @@ struct world_key *check_key(struct world *w, const uint8_t *key, bool make)
 
 static void renew_leases(struct world *w)
 {
-	for (uint32_t i = 0; i < W_MAX_KEYS; i++)
-		w->keys[i].leased_until_ns = 0;
+	for (uint32_t i = 0; i < w->n_used_keys; i++)
+		w->keys[w->used_keys[i]].leased_until_ns = 0;
 	for (uint32_t i = 0; i < W_LEASES; i++) {
 		const struct world_lease *lease = &w->leases[i];
 
@@ -271,9 +272,11 @@ static void compare_snapshot(struct world *w)
 	uint32_t resident = 0, seen = 0;
 	int n;
 
-	for (uint32_t i = 0; i < W_MAX_KEYS; i++) {
-		w->keys[i].snapped = false;
-		resident += w->keys[i].resident;
+	for (uint32_t i = 0; i < w->n_used_keys; i++) {
+		struct world_key *k = &w->keys[w->used_keys[i]];
+
+		k->snapped = false;
+		resident += k->resident;
 	}
 	while ((n = kvf_snapshot(w->engine, &cursor, ev, KVF_ARRAY_LEN(ev))) > 0) {
 		for (int i = 0; i < n; i++) {

@@ -197,6 +197,8 @@ void swarm_options(uint64_t seed, uint32_t steps, struct world_options *o, struc
 		o->alloc_ppm = 0;
 		make_trusting(&r, o, h);
 	}
+	/* Looking at everything costs as much as there is, and LFU has 65,536 buckets. */
+	o->verify_every *= (1 + o->n_slots / 32) * (o->policy[1] == 'F' ? 16 : 1);
 	if (o->device_caps & KVF_DEVICE_SYNC)
 		h->fence_ppm = h->layerwise_ppm = h->stream_ppm = 0;
 }

@@ -217,6 +217,7 @@ int world_open(struct world *w, const struct world_options *o)
 	w->mem.persistent = persistent;
 	w->now_ns = 1000 * KVF_NS_PER_S;
 	w->keys = calloc(W_MAX_KEYS, sizeof(*w->keys));
+	w->used_keys = malloc(W_MAX_KEYS * sizeof(*w->used_keys));
 	for (uint32_t i = 0; i < W_FENCES; i++)
 		w->fences[i].op = KVF_NIL;
 	wl_rng_seed(&w->rng, o->seed ^ 0x40a7);
@@ -397,5 +398,6 @@ void world_close(struct world *w)
 		simtier_fini(&w->tier[t]);
 	blocks_fini(w);
 	free(w->keys);
+	free(w->used_keys);
 	w->keys = NULL;
 }

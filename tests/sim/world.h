@@ -174,6 +174,7 @@ struct world {
 	struct world_hold holds[W_MAX_HOLDS];
 	uint32_t n_holds;
 	struct world_key *keys;
+	uint32_t *used_keys, n_used_keys; /* their places */
 	struct world_lease leases[W_LEASES];
 	uint64_t remove_epoch, lease_epoch;
 	bool events_broken; /* the ring overflowed: the model waits for a snapshot */

@@ -180,7 +180,8 @@ static bool fail_call(struct scene *s, uint64_t k, cudaError_t error, bool lasti
 
 static void test_every_call_fails(void)
 {
-	static const cudaError_t errors[] = { cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorLaunchFailure };
+	static const cudaError_t errors[] = {cudaErrorInvalidValue, cudaErrorMemoryAllocation,
+					     cudaErrorLaunchFailure};
 	struct scene s;
 	unsigned e, mode;
 	uint64_t k;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine over its public interface: store, retrieve, lookup and their friends on the host device, RAM tier alone. */
+/* The engine over its public interface: store, retrieve, lookup and their friends on the host device, RAM tier alone.
+ */
 #include "tests/harness.h"
 #include "tests/rig.h"
 

@@ -77,8 +77,10 @@ static void test_segments(void)
 		}
 		for (i = 0; i < gen.layout.n_groups; base += gen.groups[i++].n_layers)
 			for (l = 0; l < gen.groups[i].n_layers; l++)
-				if (base + l >= gc.copy.first_layer && base + l - gc.copy.first_layer < gc.copy.n_layers)
-					expected += plan.derived[i].row_bytes * gen.groups[i].planes * gc.copy.chunk_tokens;
+				if (base + l >= gc.copy.first_layer &&
+				    base + l - gc.copy.first_layer < gc.copy.n_layers)
+					expected += plan.derived[i].row_bytes * gen.groups[i].planes *
+						    gc.copy.chunk_tokens;
 		CU_ASSERT_EQUAL(sum, expected);
 		CU_ASSERT_TRUE(end <= plan.payload_bytes);
 		if (n > 1)

@@ -5,6 +5,7 @@
  *
  * Needs KVF_TRACES (a folder with mooncake/conversation_trace.jsonl) and python3.
  */
+#include "kvferry/kvf_status.h"
 #include "tests/harness.h"
 
 #include <stdbool.h>

@@ -488,19 +488,25 @@ static void test_not_in_children(void)
 	rig_close(&r);
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNDER_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define UNDER_ASAN 1
+#endif
+
 /* ASan and valgrind live in the address space they would lose. */
 static bool instrumented(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef UNDER_ASAN
 	return true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-	return true;
-#endif
-#endif
+#else
 	const char *preload = getenv("LD_PRELOAD");
 
 	return preload && strstr(preload, "vgpreload");
+#endif
 }
 
 /* In a child: no address space left after some slices, then again. */

@@ -19,7 +19,8 @@ static void flip(struct rig *r, uint32_t chunk)
 	CU_ASSERT_EQUAL_FATAL(kvf_seq_key(r->seq, chunk, key), KVF_OK);
 	entry = kvf_index_find(&r->engine->index, key);
 	CU_ASSERT_NOT_EQUAL_FATAL(entry, KVF_NIL);
-	kvf_pool_addr(&r->engine->pool, kvf_index_entry(&r->engine->index, entry)->slot)[KVF_SLOT_HEADER_BYTES + 100] ^= 4;
+	kvf_pool_addr(&r->engine->pool,
+		      kvf_index_entry(&r->engine->index, entry)->slot)[KVF_SLOT_HEADER_BYTES + 100] ^= 4;
 }
 
 static void test_always(void)

@@ -24,8 +24,11 @@ static void open_with(struct rig *r, struct memtier *m, uint32_t slots, uint32_t
 	m->caps = caps;
 	fake_now = 1000000000;
 	tier_spec = (struct kvf_custom_tier){ &memtier_ops, m };
-	rig_open(r, &(struct rig_options){
-			    .slots = slots, .tiers = &tier_spec, .n_tiers = 1, .clock = &virtual_clock, .staging = staging });
+	rig_open(r, &(struct rig_options){.slots = slots,
+					  .tiers = &tier_spec,
+					  .n_tiers = 1,
+					  .clock = &virtual_clock,
+					  .staging = staging});
 }
 
 static void close_with(struct rig *r, struct memtier *m)

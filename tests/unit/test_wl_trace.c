@@ -3,6 +3,7 @@
  * directories. */
 #include "tests/harness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -308,7 +309,7 @@ static int replay(
 	}
 	*totals = *wl_totals(w);
 	if (rc < 0)
-		error.text[0] = 0, strncat(error.text, wl_error_text(w), sizeof(error.text) - 1);
+		snprintf(error.text, sizeof(error.text), "%s", wl_error_text(w));
 	else
 		CU_ASSERT_EQUAL(wl_permille(w), 1000);
 	wl_close(w);
