@@ -102,6 +102,7 @@ struct kvf_tier {
 	uint32_t n_orphans;			    /* of both: requests nobody waits for any more */
 	uint32_t in_flight;			    /* requests the tier holds */
 	bool backlog;				    /* submit took less than it was offered */
+	uint64_t spill_retry_ns; /* no spill begins before: there was no memory for one */
 	struct kvf_log_limit limit;
 	struct kvf_tier_stats stats;
 	struct kvf_hist *hist[KVF_TIER_HISTS]; /* of requests that ended, by enum kvf_tier_hist */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define SPILL_TIMEOUT_NS (30 * KVF_NS_PER_S)
+#define SPILL_RETRY_NS KVF_NS_PER_MS /* after the allocator said no */
 
 struct kvf_spill *kvf_spill_of(struct kvf_engine *e, uint32_t entry)
 {
@@ -230,7 +231,7 @@ static bool begin_leg(struct kvf_engine *e, struct kvf_spill *spill, struct kvf_
 
 void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier)
 {
-	if (kvf_list_empty(&tier->puts))
+	if (kvf_list_empty(&tier->puts) || e->clock.now_ns < tier->spill_retry_ns)
 		return;
 	if (!kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns)) {
 		/* A probe is out: what is queued waits for its answer. An open breaker drops it. */
@@ -243,8 +244,10 @@ void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier)
 
 		if (!kvf_bucket_take(&e->spill_rate, e->clock.now_ns, e->payload_bytes))
 			return;
-		if (!begin_leg(e, kvf_container_of(leg - tier->number, struct kvf_spill, leg[0]), tier))
+		if (!begin_leg(e, kvf_container_of(leg - tier->number, struct kvf_spill, leg[0]), tier)) {
+			tier->spill_retry_ns = kvf_sat_add(e->clock.now_ns, SPILL_RETRY_NS);
 			return;
+		}
 	}
 }
 

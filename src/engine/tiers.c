@@ -353,19 +353,21 @@ bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier)
 	return !tier->off && kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns);
 }
 
-/* A queued spill could begin but for its rate. One that waits for a place, or for the answer to a probe, needs no
- * look. */
-static bool may_spill(const struct kvf_tier *tier)
+/* When a queued spill may begin, as far as its rate and memory go. One that waits for a place, or for the answer to a
+ * probe, needs no look. */
+static uint64_t spill_due_ns(const struct kvf_engine *e, const struct kvf_tier *tier)
 {
-	return !kvf_list_empty(&tier->puts) && tier->n_spills < tier->cap_spills &&
-	       tier->breaker.state != KVF_BREAKER_PROBING;
+	if (kvf_list_empty(&tier->puts) || tier->n_spills >= tier->cap_spills ||
+	    tier->breaker.state == KVF_BREAKER_PROBING)
+		return KVF_NEVER;
+	return kvf_max_u64(tier->spill_retry_ns, kvf_bucket_ready_ns(&e->spill_rate, e->clock.now_ns));
 }
 
 static bool has_queue(const struct kvf_engine *e, const struct kvf_tier *tier)
 {
 	return !kvf_list_empty(&tier->asks) || !kvf_list_empty(&tier->gets[KVF_CLASS_RETRIEVE]) ||
 	       !kvf_list_empty(&tier->gets[KVF_CLASS_PREFETCH]) || !kvf_list_empty(&tier->sealed) ||
-	       (may_spill(tier) && kvf_bucket_ready_ns(&e->spill_rate, e->clock.now_ns) <= e->clock.now_ns);
+	       spill_due_ns(e, tier) <= e->clock.now_ns;
 }
 
 bool kvf_tiers_turn(struct kvf_engine *e)
@@ -395,8 +397,7 @@ uint64_t kvf_tiers_deadline(const struct kvf_engine *e)
 
 		if (!tier->backlog && has_queue(e, tier))
 			return 0;
-		if (may_spill(tier))
-			at = kvf_min_u64(at, kvf_sat_add(kvf_bucket_ready_ns(&e->spill_rate, e->clock.now_ns), 1));
+		at = kvf_min_u64(at, spill_due_ns(e, tier));
 		if (tier->ops->next_deadline_ns)
 			at = kvf_min_u64(at, tier->ops->next_deadline_ns(tier->self));
 	}
