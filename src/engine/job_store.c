@@ -183,7 +183,8 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 			fail_at(job, move->chunk, move->reason, move->status);
 			break;
 		case KVF_MOVE_IDLE:
-			copy_next_layer(e, job, move);
+			if (!job->stop)
+				copy_next_layer(e, job, move);
 			continue;
 		default:
 			continue;
