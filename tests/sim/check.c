@@ -337,7 +337,8 @@ static void check_late(struct world *w)
 		if (!op->live || op->done || now < op->deadline_ns ||
 			simdev_copies_of(&w->dev, op->id, -1))
 			continue;
-		if (++op->late_turns > LATE_TURNS_MAX)
+		w->hurry = ++op->late_turns > LATE_TURNS_MAX / 4;
+		if (op->late_turns > LATE_TURNS_MAX)
 			world_fail(w, "operation #%llu (code %u) is %llu ns and %u turns late",
 				(unsigned long long)op->serial, op->op.code,
 				(unsigned long long)(now - op->deadline_ns), op->late_turns);

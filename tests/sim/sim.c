@@ -17,8 +17,8 @@
 #include "tests/harness.h"
 #include "tests/sim/swarm.h"
 
-#define CHECK_SEEDS 400
-#define CHECK_SECONDS 35
+#define CHECK_SEEDS 2500
+#define CHECK_SECONDS 30
 #define STEPS 2000
 
 struct args {

@@ -369,14 +369,18 @@ static int sim_copy(void *self, struct kvf_copy *copy)
 	if (copy->direction > KVF_COPY_SCATTER || !copy->n ||
 		copy->first + copy->n > copy->chunk_tokens)
 		wrong(d, "a copy of an impossible range");
-	if (fail && wl_rng_chance(&d->rng, SIM_PPM / 2))
+	if (fail && wl_rng_chance(&d->rng, SIM_PPM / 2)) {
+		d->errors++;
 		return KVF_EIO;
+	}
 	if (d->lost)
 		return KVF_EDEVLOST;
 	if ((d->max_in_flight && lane->n >= d->max_in_flight) || chance(d, d->faults.again))
 		return KVF_EAGAIN;
-	if (chance(d, d->faults.refuse))
+	if (chance(d, d->faults.refuse)) {
+		d->errors++;
 		return KVF_EIO;
+	}
 	memset(copy->scratch, 0, sizeof(copy->scratch));
 	copy->scratch[MAGIC] = COPY_MAGIC;
 	copy->scratch[FLAGS] = fail ? F_FAIL : 0;

@@ -257,6 +257,9 @@ int world_poll(struct world *w, unsigned max)
 
 	signal_due(w);
 	w->turns++;
+	if (w->hurry)
+		max = KVF_ARRAY_LEN(out);
+	w->hurry = false;
 	n = kvf_poll(w->engine, out, max < KVF_ARRAY_LEN(out) ? max : KVF_ARRAY_LEN(out));
 	if (n < 0) {
 		world_fail(w, "kvf_poll: %s", kvf_strerror(n));

@@ -179,6 +179,7 @@ struct world {
 	uint64_t remove_epoch, lease_epoch;
 	bool events_broken; /* the ring overflowed: the model waits for a snapshot */
 	uint64_t next_event;
+	bool hurry; /* something is late: it may only wait to be reaped */
 	bool shutting, shutdown_cancels, null_blocks;
 	uint64_t fence_delay_ns; /* longest time until the host's stream gets there */
 	FILE *trace; /* a line for each submit and completion; NULL: silent */
