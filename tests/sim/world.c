@@ -230,8 +230,11 @@ int world_open(struct world *w, const struct world_options *o)
 	params.layout = &w->layout;
 	params.device = o->host_device ? NULL : &w->dev.ops;
 	params.device_self = o->host_device ? NULL : &w->dev;
-	for (uint32_t t = 0; t < o->n_tiers; t++)
+	for (uint32_t t = 0; t < o->n_tiers; t++) {
 		tiers[t] = (struct kvf_custom_tier){&w->tier[t].ops, &w->tier[t]};
+		if (o->wrap)
+			o->wrap(o->wrap_arg, t, &tiers[t]);
+	}
 	params.tiers = tiers;
 	params.n_tiers = o->n_tiers;
 	params.flags = o->no_events ? KVF_OPEN_NO_EVENTS : 0;

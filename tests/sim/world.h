@@ -67,6 +67,9 @@ struct world_options {
 	uint32_t verify_every; /* turns between two looks at everything; 0: never */
 	bool trusting; /* no faults at all: what was stored must be found */
 	bool below; /* trusting: once it reached a tier; else while nothing was evicted */
+	/* Puts something between engine and tier; NULL: nothing. */
+	void (*wrap)(void *arg, uint32_t t, struct kvf_custom_tier *tier);
+	void *wrap_arg;
 	bool real_time; /* CLOCK_MONOTONIC instead of the virtual clock */
 	bool host_device; /* the library's own host device instead of the simulated one */
 };
