@@ -31,6 +31,8 @@ static struct {
 	unsigned failed, checks;
 } m;
 
+static void expect(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 static void expect(bool ok, const char *format, ...)
 {
 	va_list args;
