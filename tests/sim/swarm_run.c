@@ -324,6 +324,7 @@ static void prove_life(struct run *run)
 		uint64_t before;
 
 		ask.code = i % 2 ? KVF_OP_RETRIEVE : KVF_OP_STORE;
+		world_poll(w, 64); /* fences released a moment ago still count as operations */
 		op = world_submit(w, &ask, &status);
 		if (!op) {
 			world_fail(w, "after the faults an operation was refused: %s",

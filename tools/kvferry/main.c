@@ -16,6 +16,7 @@ static int cmd_version(int argc, char **argv);
 
 static const struct command commands[] = {
 	{"replay", kvf_cmd_replay, "run traces or built-in workloads through a real engine"},
+	{"soak", kvf_cmd_soak, "workloads above failing tiers for a while, everything checked"},
 	{"bench", kvf_cmd_bench, "measure the library beside the ceiling of the machine"},
 	{"config", kvf_cmd_config, "what a configuration comes to, and what is wrong with it"},
 	{"doctor", kvf_cmd_doctor, "what this machine allows, what is missing, what helps"},
