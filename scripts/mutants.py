@@ -24,14 +24,15 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What kills most goes first. Each is (program, arguments).
 TESTS = [
-    ("tests/sim/sim", ["--seed", "1", "--seeds", "400"]),
+    ("tests/sim/sim", ["--seed", "1", "--seeds", "300"]), ("tests/unit/test_open", []), ("tests/unit/test_ring", []),
     ("tests/unit/test_engine", []), ("tests/unit/test_tiers", []), ("tests/unit/test_control", []),
     ("tests/unit/test_evict", []), ("tests/unit/test_evict_paths", []), ("tests/unit/test_index_table", []),
     ("tests/unit/test_pool", []), ("tests/unit/test_memcheck", []), ("tests/unit/test_scrub", []),
     ("tests/unit/test_drive", []), ("tests/unit/test_guard", []), ("tests/unit/test_store_rules", []),
     ("tests/unit/test_metrics", []), ("tests/unit/test_seed_scenario", []), ("tests/unit/test_index", []),
     ("tests/sweep/test_sweep_engine", []), ("tests/sweep/test_sweep_engine_turns", []),
-    ("tests/sweep/test_sweep_engine_eight", []),
+    ("tests/sweep/test_sweep_engine_eight", []), ("tests/unit/test_resp_server", []), ("tests/unit/test_seq_wire", []),
+    ("tests/unit/test_disk_engine", []), ("tests/sim/sim", ["--seed", "300", "--seeds", "4000"]),
 ]
 TEST_SECONDS = 120
 MADE_FOLDERS = ("src/engine", "src/cache")
@@ -125,7 +126,7 @@ class Bench:
         self.build = base / "build"
         shutil.copytree(ROOT, self.tree, ignore=shutil.ignore_patterns(".git", "build*", "autom4te.cache", "__pycache__"))
         self.build.mkdir()
-        self.targets = [name for name, _ in TESTS]
+        self.targets = sorted({name for name, _ in TESTS})
 
     def prepare(self):
         env = dict(os.environ, KVF_SRCDIR=str(self.tree))

@@ -160,6 +160,13 @@ void rig_token_values(uint64_t number, uint32_t *tokens, uint32_t n)
 		tokens[i] = (uint32_t)mix(number * 7919u + i);
 }
 
+void rig_free(struct rig *r)
+{
+	kvf_seq_close(r->seq);
+	kvf_engine_close(r->engine);
+	free(r->kv);
+}
+
 void rig_tokens(struct rig *r, uint64_t number, uint32_t n)
 {
 	uint32_t *tokens = malloc((n + 1) * sizeof(*tokens));

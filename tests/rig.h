@@ -51,6 +51,8 @@ struct rig {
 int rig_try_open(struct rig *r, const struct rig_options *options);
 void rig_open(struct rig *r, const struct rig_options *options);
 void rig_close(struct rig *r);
+/* The same outside a test: no checks. */
+void rig_free(struct rig *r);
 /* A new sequence of n tokens; the same number gives the same tokens. */
 void rig_tokens(struct rig *r, uint64_t number, uint32_t n);
 void rig_token_values(uint64_t number, uint32_t *tokens, uint32_t n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine over a lower tier: spills, loads, single flight, levels, damage, breakers, tiers that hang. */
+#include "base/checksum.h"
 #include "tests/harness.h"
 #include "tests/memtier.h"
 #include "tests/rig.h"
@@ -230,6 +231,23 @@ static void test_damage_is_a_miss(void)
 	close_with(&r, &m);
 }
 
+/* A store that keeps payloads alone may give back fewer bytes, with a checksum that fits them. */
+static void test_cut_payload(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct rig r;
+
+	open_with(&r, &m, 16, 0, false);
+	only_below(&r, 1, 2);
+	m.chunk[1].payload_bytes -= 64;
+	m.chunk[1].checksum = kvf_checksum(m.chunk[1].bytes, m.chunk[1].payload_bytes);
+	c = rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
+	close_with(&r, &m);
+}
+
 static void test_breaker(void)
 {
 	struct kvf_completion c;
@@ -420,6 +438,7 @@ int main(int argc, char **argv)
 		{ "single_flight", test_single_flight },
 		{ "levels", test_levels },
 		{ "damage_is_a_miss", test_damage_is_a_miss },
+		{ "cut_payload", test_cut_payload },
 		{ "breaker", test_breaker },
 		{ "hanging_tier", test_hanging_tier },
 		{ "staging", test_staging },
