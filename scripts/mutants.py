@@ -32,7 +32,7 @@ TESTS = [
     ("tests/unit/test_metrics", []), ("tests/unit/test_seed_scenario", []), ("tests/unit/test_index", []),
     ("tests/sweep/test_sweep_engine", []), ("tests/sweep/test_sweep_engine_turns", []),
     ("tests/sweep/test_sweep_engine_eight", []), ("tests/unit/test_resp_server", []), ("tests/unit/test_seq_wire", []),
-    ("tests/unit/test_disk_engine", []), ("tests/sim/sim", ["--seed", "300", "--seeds", "4000"]),
+    ("tests/unit/test_disk_engine", []), ("tests/sim/sim", []), ("tests/sim/sim", ["--seed", "300", "--seeds", "4000"]),
 ]
 TEST_SECONDS = 120
 MADE_FOLDERS = ("src/engine", "src/cache")

@@ -126,7 +126,7 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 		return 0;
 	m->n_held = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		struct kvf_tier_req *req = m->held[i];
+		struct kvf_tier_req *req = m->held[m->backwards ? n - 1 - i : i];
 		bool fails = m->fail && (!m->fail_kind || m->fail_kind == req->kind);
 
 		m->host->complete(m->host, req, fails ? m->fail : carry_out(m, req));

@@ -115,6 +115,8 @@ int rig_try_open(struct rig *r, const struct rig_options *o)
 	p.allocator = o->allocator;
 	p.clock = o->clock;
 	p.flags = o->flags;
+	p.device = o->device;
+	p.device_self = o->device_self;
 	p.log = o->log;
 	p.report = &r->report;
 	rc = p.config ? kvf_engine_open(&r->engine, &p) : KVF_ENOMEM;

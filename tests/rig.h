@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "kvferry/kvf_device.h"
 #include "kvferry/kvf_tier.h"
 #include "kvferry/kvferry.h"
 
@@ -29,6 +30,8 @@ struct rig_options {
 	const char *const *settings; /* more of them: key, value, ..., NULL */
 	const struct kvf_log_sink *log;
 	uint32_t flags;
+	const struct kvf_device_ops *device;
+	void *device_self;
 };
 
 struct rig {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Completions: every place is reserved at submit, order and owner are kept, progress is one entry an operation. */
+#include "engine/engine.h"
 #include "tests/harness.h"
 #include "tests/rig.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_OPS 4u
@@ -105,6 +107,87 @@ static void test_progress_is_one_entry_each(void)
 	rig_close(&r);
 }
 
+/* A place that was reaped and used again belongs to another operation: progress is posted anew. */
+static void test_progress_knows_its_entry(void)
+{
+	struct kvf_completion c = { .kind = KVF_PROGRESS }, out[3 * MAX_OPS];
+	struct kvf_job *a, *b;
+	struct rig r;
+
+	open_small(&r);
+	a = calloc(2, sizeof(*a));
+	b = a + 1;
+	CU_ASSERT_FATAL(kvf_ring_reserve(r.engine, 2));
+	a->ring_places = b->ring_places = 1;
+	c.op_id = 1;
+	kvf_ring_progress(r.engine, a, &c);
+	CU_ASSERT_EQUAL(kvf_ring_reap(r.engine, out, 1), 1);
+	for (unsigned i = 0; i < 3 * MAX_OPS - 1; i++) {
+		CU_ASSERT_FATAL(kvf_ring_reserve(r.engine, 1));
+		kvf_ring_post(r.engine, &(struct kvf_completion){ .op_id = 3, .kind = KVF_DONE });
+		CU_ASSERT_EQUAL(kvf_ring_reap(r.engine, out, 1), 1);
+	}
+	c.op_id = 2;
+	kvf_ring_progress(r.engine, b, &c);
+	CU_ASSERT_EQUAL(b->progress_at, a->progress_at);
+	c.op_id = 1;
+	c.tokens = 9;
+	kvf_ring_progress(r.engine, a, &c);
+	CU_ASSERT_EQUAL(kvf_ring_reap(r.engine, out, 3 * MAX_OPS), 2);
+	CU_ASSERT_EQUAL(out[0].op_id, 2);
+	CU_ASSERT_EQUAL(out[0].tokens, 0);
+	CU_ASSERT_EQUAL(out[1].op_id, 1);
+	CU_ASSERT_EQUAL(out[1].tokens, 9);
+	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
+	free(a);
+	rig_close(&r);
+}
+
+/* A device that says no for good: the operations end, with its reason, and nothing is offered again. */
+static unsigned offers;
+
+static int no_open(void *self, struct kvf_device_host *host, const struct kvf_layout *layout, uint32_t *caps)
+{
+	(void)self;
+	(void)host;
+	(void)layout;
+	*caps = 0;
+	return KVF_OK;
+}
+
+static void no_close(void *self)
+{
+	(void)self;
+}
+
+static int no_copy(void *self, struct kvf_copy *copy)
+{
+	(void)self;
+	(void)copy;
+	offers++;
+	return KVF_EIO;
+}
+
+static void test_device_that_refuses(void)
+{
+	static const struct kvf_device_ops no = {
+		.size = sizeof(no), .name = "no", .open = no_open, .close = no_close, .copy = no_copy
+	};
+	struct kvf_completion c;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16, .device = &no });
+	rig_tokens(&r, 1, 4 * RIG_CHUNK);
+	c = rig_store(&r, 0, 4 * RIG_CHUNK, KVF_OP_SOURCE_FREE);
+	CU_ASSERT_EQUAL(c.status, KVF_EDROPPED);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_DEVICE);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(r.source_free, 1);
+	CU_ASSERT(offers >= 1 && offers <= 4);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
+	rig_close(&r);
+}
+
 /* The first reason to stop is the one that is told. */
 static void test_first_stop_counts(void)
 {
@@ -141,6 +224,8 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "full_ring", test_full_ring },
 		{ "progress_is_one_entry_each", test_progress_is_one_entry_each },
+		{ "progress_knows_its_entry", test_progress_knows_its_entry },
+		{ "device_that_refuses", test_device_that_refuses },
 		{ "first_stop_counts", test_first_stop_counts },
 	};
 

@@ -368,6 +368,34 @@ static void test_remove_below(void)
 	close_with(&r, &m);
 }
 
+/* A put on its way and a tier that does the last request first: the removal must not be sent before the put is over. */
+static void test_remove_catches_up(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+	uint64_t id;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	m.hold = m.backwards = true;
+	store(&r, 1, 2);
+	for (int i = 0; i < 20; i++)
+		kvf_poll(r.engine, &c, 0);
+	CU_ASSERT_EQUAL(m.n_held, 2);
+	kvf_prep_remove(&op, r.seq, 0, 2 * RIG_CHUNK, 0);
+	id = rig_submit(&r, &op);
+	for (int i = 0; i < 20; i++)
+		kvf_poll(r.engine, &c, 0);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
+	m.hold = false;
+	CU_ASSERT_EQUAL(rig_await(&r, id).status, KVF_OK);
+	CU_ASSERT_EQUAL(m.n_chunks, 0);
+	CU_ASSERT_EQUAL(m.puts, 2);
+	CU_ASSERT_EQUAL(m.removes, 2);
+	close_with(&r, &m);
+}
+
 /* Switched off and on again; a slow spill rate. */
 static void test_operating(void)
 {
@@ -443,6 +471,7 @@ int main(int argc, char **argv)
 		{ "hanging_tier", test_hanging_tier },
 		{ "staging", test_staging },
 		{ "remove_below", test_remove_below },
+		{ "remove_catches_up", test_remove_catches_up },
 		{ "operating", test_operating },
 		{ "full_for_one_kind", test_full_for_one_kind },
 	};
