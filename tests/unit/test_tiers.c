@@ -369,7 +369,7 @@ static void test_remove_below(void)
 }
 
 /* A put on its way and a tier that does the last request first: the removal must not be sent before the put is over. */
-static void test_remove_catches_up(void)
+static void remove_behind_puts(uint32_t tiers)
 {
 	struct kvf_completion c;
 	struct memtier m;
@@ -383,17 +383,23 @@ static void test_remove_catches_up(void)
 	for (int i = 0; i < 20; i++)
 		kvf_poll(r.engine, &c, 0);
 	CU_ASSERT_EQUAL(m.n_held, 2);
-	kvf_prep_remove(&op, r.seq, 0, 2 * RIG_CHUNK, 0);
+	kvf_prep_remove(&op, r.seq, 0, 2 * RIG_CHUNK, tiers);
 	id = rig_submit(&r, &op);
 	for (int i = 0; i < 20; i++)
 		kvf_poll(r.engine, &c, 0);
-	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), tiers ? 2 * RIG_CHUNK : 0);
 	m.hold = false;
 	CU_ASSERT_EQUAL(rig_await(&r, id).status, KVF_OK);
 	CU_ASSERT_EQUAL(m.n_chunks, 0);
 	CU_ASSERT_EQUAL(m.puts, 2);
 	CU_ASSERT_EQUAL(m.removes, 2);
 	close_with(&r, &m);
+}
+
+static void test_remove_catches_up(void)
+{
+	remove_behind_puts(0);
+	remove_behind_puts(KVF_TIER_CUSTOM);
 }
 
 /* Switched off and on again; a slow spill rate. */
