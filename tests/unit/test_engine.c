@@ -58,6 +58,42 @@ static void test_lookup(void)
 	rig_close(&r);
 }
 
+/* A pin and a demote in the middle of a sequence concern the chunks of their span, and no others. */
+static void test_spans_in_the_middle(void)
+{
+	struct kvf_completion c;
+	struct kvf_op op;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	rig_tokens(&r, 1, 6 * RIG_CHUNK);
+	rig_compute(&r, 6 * RIG_CHUNK);
+	rig_store(&r, 0, 6 * RIG_CHUNK, 0);
+	kvf_prep_pin(&op, r.seq, 2 * RIG_CHUNK, 3 * RIG_CHUNK, 1000000000);
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_NONE);
+	CU_ASSERT_EQUAL(c.tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_NOT_EQUAL(c.lease_id, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 3);
+	/* A trim that covers half a chunk leaves it. */
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 2 * RIG_CHUNK, RIG_CHUNK + RIG_CHUNK / 2).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 2);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).tokens, 2 * RIG_CHUNK);
+	kvf_prep_demote(&op, r.seq, 4 * RIG_CHUNK, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, RIG_CHUNK);
+	kvf_prep_remove(&op, r.seq, 5 * RIG_CHUNK, RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 5 * RIG_CHUNK);
+	kvf_prep_remove(&op, r.seq, 0, RIG_CHUNK, 0);
+	rig_run(&r, &op);
+	/* From the second chunk on it is all there. */
+	c = rig_retrieve(&r, RIG_CHUNK, 4 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 5 * RIG_CHUNK, 0).tokens, 0);
+	rig_close(&r);
+}
+
 /* A pool of 8 slots caches 8 chunks, and evicts the suffix first. */
 static void test_eviction_suffix_first(void)
 {
@@ -164,6 +200,7 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "store_then_retrieve", test_store_then_retrieve },
 		{ "lookup", test_lookup },
+		{ "spans_in_the_middle", test_spans_in_the_middle },
 		{ "eviction_suffix_first", test_eviction_suffix_first },
 		{ "partial_chunk", test_partial_chunk },
 		{ "remove_and_demote", test_remove_and_demote },

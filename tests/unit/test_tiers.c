@@ -402,6 +402,74 @@ static void test_remove_catches_up(void)
 	remove_behind_puts(KVF_TIER_CUSTOM);
 }
 
+/* Operations that name RAM alone ask nobody else. */
+static void test_named_tiers(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	only_below(&r, 1, 4);
+	m.batches = 0;
+	kvf_prep_lookup(&op, r.seq, 0, KVF_TIER_RAM, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 0);
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
+	op.tiers = KVF_TIER_RAM;
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_MISS);
+	CU_ASSERT_EQUAL(m.batches, 0);
+	kvf_prep_lookup(&op, r.seq, 0, KVF_TIER_CUSTOM, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_set_frozen(r.engine, 1), KVF_OK);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 0);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0).tokens, 0);
+	CU_ASSERT_EQUAL(kvf_set_frozen(r.engine, 0), KVF_OK);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	close_with(&r, &m);
+}
+
+/* A put that hangs: the store that waits for it ends, its slot is in quarantine, and a late yes counts for nothing. */
+static void test_late_put(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+	uint64_t id;
+
+	open_with(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_DURABLE, false);
+	rig_tokens(&r, 1, RIG_CHUNK);
+	rig_compute(&r, RIG_CHUNK);
+	rig_prep(&r, &op, KVF_OP_STORE, 0, RIG_CHUNK);
+	op.level = KVF_LEVEL_DURABLE;
+	op.deadline_ns = KVF_NO_DEADLINE;
+	m.hold = true;
+	id = rig_submit(&r, &op);
+	for (int i = 0; i < 20; i++)
+		kvf_poll(r.engine, &c, 0);
+	CU_ASSERT_EQUAL(m.n_held, 1);
+	fake_now += 31000000000ull;
+	c = rig_await(&r, id);
+	CU_ASSERT_EQUAL(c.status, KVF_EDROPPED);
+	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_INDEXED);
+	CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, 1);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].timeouts, 1);
+	CU_ASSERT_EQUAL(m.cancels, 1);
+	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
+	m.hold = false;
+	flush(&r);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].puts, 0);
+	/* It is sent again by the next store of the chunk. */
+	CU_ASSERT_EQUAL(rig_run(&r, &op).level, KVF_LEVEL_DURABLE);
+	CU_ASSERT_EQUAL(m.puts, 2);
+	close_with(&r, &m);
+}
+
 /* Switched off and on again; a slow spill rate. */
 static void test_operating(void)
 {
@@ -478,6 +546,8 @@ int main(int argc, char **argv)
 		{ "staging", test_staging },
 		{ "remove_below", test_remove_below },
 		{ "remove_catches_up", test_remove_catches_up },
+		{ "named_tiers", test_named_tiers },
+		{ "late_put", test_late_put },
 		{ "operating", test_operating },
 		{ "full_for_one_kind", test_full_for_one_kind },
 	};
