@@ -352,19 +352,11 @@ static int judge(struct soak *s, const struct request *q, const struct kvf_compl
 	s->result->canceled += c->status == KVF_ECANCELED;
 	s->result->timed_out += c->status == KVF_ETIMEDOUT;
 	s->result->dropped += c->status == KVF_EDROPPED;
-	switch (c->status) {
-	case KVF_OK:
-	case KVF_ECANCELED:
-	case KVF_ETIMEDOUT:
+	if (c->status == KVF_OK || c->status == KVF_ECANCELED || c->status == KVF_ETIMEDOUT)
 		return 0;
-	case KVF_EDROPPED:
-		if (q->what == W_STORE)
-			return 0;
-		/* fall through */
-	default:
-		return fail(s, "operation %u ended with %s, reason %u", c->op,
-			kvf_strerror(c->status), c->reason);
-	}
+	if (c->status == KVF_EDROPPED && q->what == W_STORE)
+		return 0;
+	return fail(s, "operation %u ended with %s, reason %u", c->op, kvf_strerror(c->status), c->reason);
 }
 
 static int step(struct soak *s, const struct kvf_completion *c)
