@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Libraries: found by pkg-config where they have a .pc file, else by name; believed only after a program links.
 
-# KVF_CHECK_LIB(VARIABLE, MODULE, FALLBACK-LIBS, PROLOGUE, BODY, IF-FOUND, IF-NOT)
+# KVF_CHECK_LIB(VARIABLE, MODULE, FALLBACK-LIBS, PROLOGUE, BODY, IF-FOUND, IF-NOT, FALLBACK-CFLAGS)
 # MODULE is what pkg-config is asked ("" = the library ships no .pc file). Sets VARIABLE_CFLAGS, VARIABLE_LIBS.
 AC_DEFUN([KVF_CHECK_LIB], [
 AC_ARG_VAR([$1_CFLAGS], [C compiler flags for $1])dnl
 AC_ARG_VAR([$1_LIBS], [linker flags for $1])dnl
 AS_IF([test -z "$$1_LIBS"], [
   $1_LIBS="$3"
+  m4_ifnblank([$8], [$1_CFLAGS="$8"])
   m4_ifnblank([$2], [
   AS_IF([test -n "$PKG_CONFIG" && $PKG_CONFIG --exists "$2" 2>&AS_MESSAGE_LOG_FD], [
     $1_CFLAGS=`$PKG_CONFIG --cflags "$2"`

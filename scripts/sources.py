@@ -11,6 +11,7 @@ What a file is follows from where it lies:
   include/kvferry/*.h      public headers, installed
   tools/kvferry/*.c        the command; what holds no main() can be reached by unit tests as well
   examples/*.c             one program each, built against the installed API only, run by `make check`
+  examples/llama/**/*.c    where there is llama.cpp; with a main(): a program; without: linked into all of those
   tests/**/*.c             with a main(): one test program; without: support, linked into all of them
   tests/api/*.c            test programs that see the public API only
   tests/gpu/*.c            test programs that are built where there is CUDA
@@ -134,7 +135,7 @@ def block_tool(tree, folder):
 
 
 def block_examples(tree, folder):
-    files = tree.take(folder + "/")
+    files = tree.take(folder + "/", test=lambda f: not f.startswith(folder + "/llama/"))
     mains = [f for f in files if tree.has_main(f)]
     text = variable("example_programs", programs(mains))
     text += variable("example_support", [f for f in files if f not in mains])
@@ -142,6 +143,18 @@ def block_examples(tree, folder):
         text += f"{mangle(p)}_SOURCES = {p}.c\n"
         text += f"{mangle(p)}_CPPFLAGS = $(example_cppflags)\n"
         text += f"{mangle(p)}_LDADD = $(example_ldadd)\n"
+    return text
+
+
+def block_llama(tree, folder):
+    files = tree.take(folder + "/")
+    mains = [f for f in files if tree.has_main(f)]
+    text = variable("llama_sources", [f for f in files if f not in mains])
+    text += variable("llama_programs", programs(mains))
+    for p in programs(mains):
+        text += f"{mangle(p)}_SOURCES = {p}.c\n"
+        text += f"{mangle(p)}_CPPFLAGS = $(llama_cppflags)\n"
+        text += f"{mangle(p)}_LDADD = $(llama_ldadd)\n"
     return text
 
 
@@ -210,6 +223,7 @@ BLOCKS.update({
     "include/kvferry": block_headers,
     "tools/kvferry": block_tool,
     "examples": block_examples,
+    "examples/llama": block_llama,
     "tests": block_support,
     "tests/programs": block_programs,
     "tests/scripts": block_scripts,
