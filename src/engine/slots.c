@@ -202,19 +202,18 @@ bool kvf_slot_hopeless(struct kvf_engine *e, const struct kvf_job *job)
 
 /* ---- waiting ---- */
 
-/* Urgent ones first, else first come first served. */
+static int rank(const struct kvf_job *job)
+{
+	return job->priority == KVF_PRIO_HIGH ? 0 : job->priority == KVF_PRIO_NORMAL ? 1 : 2;
+}
+
+/* By priority, and first come first served among equals. */
 static void enqueue(struct kvf_list *head, struct kvf_job *job)
 {
 	struct kvf_list *at = head;
-	struct kvf_list *pos;
 
-	if (job->priority == KVF_PRIO_HIGH) {
-		kvf_list_for_each(pos, head) {
-			if (kvf_list_entry(pos, struct kvf_job, want)->priority != KVF_PRIO_HIGH)
-				break;
-		}
-		at = pos;
-	}
+	while (at->prev != head && rank(kvf_list_entry(at->prev, struct kvf_job, want)) > rank(job))
+		at = at->prev;
 	kvf_list_insert_before(at, &job->want);
 }
 
