@@ -40,7 +40,9 @@ static enum kvf_step_result admit(struct kvf_engine *e, struct kvf_job *job)
 		}
 		job->n_level_waits = n;
 	}
-	if (!kvf_job_touch(e, job, job->end_chunk))
+	/* To store is no use of what is there, as in LMCache: a prompt that is stored in steps would count many times.
+	 * LRU alone is told, since what it keeps in order is the path: the new chunks go before the old ones. */
+	if (e->policy == KVF_POLICY_LRU && !kvf_job_touch(e, job, job->end_chunk))
 		return KVF_STEP_YIELD;
 	kvf_job_goto(e, job, COPY);
 	return KVF_STEP_AGAIN;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Recorded traces: the engine hits what an independent model of an LRU cache hits, and every byte is right.
+# Recorded traces: the engine hits what an independent model of its eviction policy hits, and every byte is right.
 # KVF_TRACES names the folder of the traces. The first requests only, unless KVF_LONG is set.
 set -u
 if [ -z "${KVF_TRACES:-}" ]; then
@@ -46,17 +46,21 @@ replay() {
 	fi
 }
 
+# An operation has 32 chunks in flight (KVF_MOVE_WINDOW), which cannot be evicted: the model's --window. Chunks are so
+# small here that one turn copies all 32, as the model has it. MRU alone cares: where they end in smaller lots, the
+# later ones push out the earlier ones.
 against_model() {
 	policy=$1
 	chunks=$2
 	shift 2
-	replay "$mooncake" --chunk-size 512 --concurrency 1 --ram-chunks "$chunks" --policy "$policy" "$@"
+	replay "$mooncake" --chunk-size 512 --token-bytes 8 --concurrency 1 --ram-chunks "$chunks" \
+		--policy "$policy" "$@"
 	python3 "$KVF_SRCDIR/tests/interop/lru_model.py" --json --policy "$(echo "$policy" | tr '[:upper:]' '[:lower:]')" \
-		"$@" "$mooncake" "$chunks" >"$dir/m.json"
+		--window 32 "$@" "$mooncake" "$chunks" >"$dir/m.json"
 	check "j['requests'] == m['requests'] and j['prompt_tokens'] == m['prompt_tokens']"
 	check "abs(j['hit_rate'] - m['hit_rate']) < 0.001"
 	check "j['mismatched_bytes'] == 0 and j['failed_operations'] == 0"
-	check "j['retrieved_bytes'] == 64 * j['hit_tokens']"
+	check "j['retrieved_bytes'] == 8 * j['hit_tokens']"
 	check "j['peak_resident_chunks'] <= $chunks"
 }
 
@@ -71,13 +75,18 @@ elif [ -n "${KVF_LONG:-}" ]; then
 	for chunks in 1000 10000 30000; do
 		against_model LRU $chunks
 		exactly
+		for policy in LFU FIFO MRU; do
+			against_model $policy $chunks
+		done
 	done
 else
-	against_model LRU 500 --limit 1000
-	exactly
-	against_model LRU 3000 --limit 1000
-	exactly
-	against_model FIFO 500 --limit 600
+	for chunks in 1000 10000; do
+		against_model LRU $chunks --limit 1000
+		exactly
+		for policy in LFU FIFO MRU; do
+			against_model $policy $chunks --limit 1000
+		done
+	done
 	replay "$mooncake" --chunk-size 512 --concurrency 32 --ram-chunks 3000 --limit 1000
 	check "j['mismatched_bytes'] == 0 and j['failed_operations'] == 0 and j['requests'] == 1000"
 	check "j['retrieved_bytes'] == 64 * j['hit_tokens'] and j['peak_resident_chunks'] <= 3000"

@@ -23,7 +23,12 @@ The other policies do what LMCache's do: lfu keeps buckets by number of uses, ol
 chunk has one use; fifo ignores hits; mru evicts what was touched or inserted last, which may be a chunk of the same
 prompt.
 
-usage: lru_model.py [--policy lru|lfu|fifo|mru] [--limit REQUESTS] [--json] TRACE CHUNKS...
+--window N: step 3 takes N chunks of the prompt at a time. They are in use together: room is made for all of them
+before the first one is inserted, and none of them, new or old, is a victim meanwhile. LMCache does the same with the
+chunks of one store call, and passes over what cannot be evicted. It hardly matters but for mru, which otherwise
+replaces one and the same place with every chunk of a prompt: 0.53 % at 1000 chunks with a window of 1, 2.27 % with 32.
+
+usage: lru_model.py [--policy lru|lfu|fifo|mru] [--window N] [--limit REQUESTS] [--json] TRACE CHUNKS...
 """
 import argparse
 import json
@@ -49,8 +54,8 @@ class Lru:
     def insert(self, chunk):
         self.order[chunk] = True
 
-    def evict(self):
-        self.order.popitem(last=False)
+    def evict(self, in_use):
+        del self.order[next(chunk for chunk in self.order if chunk not in in_use)]
 
     def finish(self, chunks):
         for chunk in reversed(chunks):
@@ -67,8 +72,8 @@ class Fifo(Lru):
 
 
 class Mru(Lru):
-    def evict(self):
-        self.order.popitem(last=True)
+    def evict(self, in_use):
+        del self.order[next(chunk for chunk in reversed(self.order) if chunk not in in_use)]
 
     def finish(self, chunks):
         pass
@@ -102,8 +107,12 @@ class Lfu:
     def insert(self, chunk):
         self._add(chunk, 1)
 
-    def evict(self):
-        self._remove(next(iter(self.buckets[min(self.buckets)])))
+    def evict(self, in_use):
+        for uses in sorted(self.buckets):
+            for chunk in self.buckets[uses]:
+                if chunk not in in_use:
+                    self._remove(chunk)
+                    return
 
     def finish(self, chunks):
         pass
@@ -112,7 +121,7 @@ class Lfu:
 POLICIES = {"lru": Lru, "lfu": Lfu, "fifo": Fifo, "mru": Mru}
 
 
-def run(requests, capacity, policy="lru"):
+def run(requests, capacity, policy="lru", window=1):
     cache = POLICIES[policy]()
     hit_tokens = prompt_tokens = stored = evicted = peak = 0
     for request in requests:
@@ -124,14 +133,15 @@ def run(requests, capacity, policy="lru"):
         hit_tokens += hit * BLOCK
         for chunk in reversed(chunks[:hit]):
             cache.touch(chunk)
-        for chunk in chunks[hit:]:
-            if chunk in cache:
-                continue
-            if len(cache) >= capacity:
-                cache.evict()
+        for at in range(hit, len(chunks), window):
+            in_use = chunks[at : at + window]
+            new = [chunk for chunk in dict.fromkeys(in_use) if chunk not in cache]
+            while len(cache) + len(new) > capacity:
+                cache.evict(in_use)
                 evicted += 1
-            cache.insert(chunk)
-            stored += 1
+            for chunk in new:
+                cache.insert(chunk)
+            stored += len(new)
         cache.finish(chunks)
         peak = max(peak, len(cache))
     return {
@@ -150,6 +160,7 @@ def run(requests, capacity, policy="lru"):
 def main():
     parser = argparse.ArgumentParser(description="token hit rate of a Mooncake trace under N chunks")
     parser.add_argument("--policy", choices=sorted(POLICIES), default="lru")
+    parser.add_argument("--window", type=int, default=1)
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("trace")
@@ -160,9 +171,9 @@ def main():
     if args.limit:
         requests = requests[: args.limit]
     for chunks in args.chunks:
-        if chunks < 1:
-            parser.error(f"chunks: {chunks} is below 1")
-        result = run(requests, chunks, args.policy)
+        if not 1 <= args.window <= chunks:
+            parser.error(f"window: {args.window} is not from 1 to chunks, {chunks}")
+        result = run(requests, chunks, args.policy, args.window)
         if args.json:
             print(json.dumps(result))
         else:
