@@ -12,6 +12,7 @@ What a file is follows from where it lies:
   tools/kvferry/*.c        the command; what holds no main() can be reached by unit tests as well
   examples/*.c             one program each, built against the installed API only, run by `make check`
   examples/llama/**/*.c    where there is llama.cpp; with a main(): a program; without: linked into all of those
+  examples/llama/server/   the same, where there are libmicrohttpd and jansson as well
   tests/**/*.c             with a main(): one test program; without: support, linked into all of them
   tests/api/*.c            test programs that see the public API only
   tests/gpu/*.c            test programs that are built where there is CUDA
@@ -147,7 +148,7 @@ def block_examples(tree, folder):
 
 
 def block_llama(tree, folder):
-    files = tree.take(folder + "/")
+    files = tree.take(folder + "/", test=lambda f: not f.startswith(folder + "/server/"))
     mains = [f for f in files if tree.has_main(f)]
     text = variable("llama_sources", [f for f in files if f not in mains])
     text += variable("llama_programs", programs(mains))
@@ -155,6 +156,18 @@ def block_llama(tree, folder):
         text += f"{mangle(p)}_SOURCES = {p}.c\n"
         text += f"{mangle(p)}_CPPFLAGS = $(llama_cppflags)\n"
         text += f"{mangle(p)}_LDADD = $(llama_ldadd)\n"
+    return text
+
+
+def block_llama_server(tree, folder):
+    files = tree.take(folder + "/")
+    mains = [f for f in files if tree.has_main(f)]
+    text = variable("llama_server_sources", [f for f in files if f not in mains])
+    text += variable("llama_server_programs", programs(mains))
+    for p in programs(mains):
+        text += f"{mangle(p)}_SOURCES = {p}.c\n"
+        text += f"{mangle(p)}_CPPFLAGS = $(llama_server_cppflags)\n"
+        text += f"{mangle(p)}_LDADD = $(llama_server_ldadd)\n"
     return text
 
 
@@ -224,6 +237,7 @@ BLOCKS.update({
     "tools/kvferry": block_tool,
     "examples": block_examples,
     "examples/llama": block_llama,
+    "examples/llama/server": block_llama_server,
     "tests": block_support,
     "tests/programs": block_programs,
     "tests/scripts": block_scripts,
