@@ -62,7 +62,7 @@ static unsigned wanted(const struct kvf_resp_conn *c)
 {
 	if (c->state <= KVF_RESP_SECURING)
 		return c->io.want;
-	return KVF_WATCH_READ | (c->send_blocked ? c->io.want : 0u);
+	return KVF_WATCH_READ | (c->readable ? 0u : c->recv_want) | (c->send_blocked ? c->send_want : 0u);
 }
 
 static bool set_watch(struct kvf_resp_conn *c)
@@ -138,6 +138,7 @@ static void forget_input(struct kvf_resp_conn *c)
 	c->base = c->end = c->sent = 0;
 	c->pay_sent = 0;
 	c->event = c->readable = c->send_blocked = false;
+	c->send_want = c->recv_want = 0;
 }
 
 void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why)

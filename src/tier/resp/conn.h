@@ -76,6 +76,8 @@ struct kvf_resp_conn {
 	uint8_t greeting; /* step of hello.c */
 	bool old_server;  /* knows no HELLO */
 	bool event, readable, send_blocked;
+	/* What each direction waits for (KVF_WATCH_*): they do not wait for the same. */
+	uint8_t send_want, recv_want;
 	bool proven; /* answered a command since it was opened */
 	uint64_t since_ns; /* of the connect, then of the last byte moved */
 	/* text: [base, end) is in the buffer, up to `sent` it is gone */

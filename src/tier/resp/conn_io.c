@@ -91,6 +91,7 @@ bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 
 		if (n == KVF_EAGAIN) {
 			c->send_blocked = true;
+			c->send_want = (uint8_t)c->io.want;
 			return true;
 		}
 		if (n < 0) {
@@ -173,6 +174,7 @@ bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 
 		if (n == KVF_EAGAIN) {
 			c->readable = false;
+			c->recv_want = (uint8_t)c->io.want;
 			return true;
 		}
 		if (n < 0) {
