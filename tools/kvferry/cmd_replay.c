@@ -23,6 +23,7 @@ enum option {
 	OPT_SET,
 	OPT_LIMIT,
 	OPT_CONCURRENCY,
+	OPT_DEADLINE,
 	OPT_SPEED,
 	OPT_SEED,
 	OPT_SALT,
@@ -60,6 +61,7 @@ static const struct tool_opt opts[N_OPTIONS] = {
 		true},
 	[OPT_LIMIT] = {"--limit", "N", "only the first N requests", false},
 	[OPT_CONCURRENCY] = {"--concurrency", "N", "requests in flight at once; default 8", false},
+	[OPT_DEADLINE] = {"--deadline", "MS", "of every operation; default: none", false},
 	[OPT_SPEED] = {"--speed", "max|FACTOR",
 		"max (default): ignore times; else so many times as fast", false},
 	[OPT_SEED] = {"--seed", "S",
@@ -149,6 +151,7 @@ static int parse_numbers(const struct tool_args *a, struct replay_options *o)
 		{OPT_RAM_CHUNKS, 1, UINT32_MAX - 1, &o->ram_chunks},
 		{OPT_LIMIT, 1, UINT64_MAX, &o->limit},
 		{OPT_CONCURRENCY, 1, REPLAY_MAX_CONCURRENCY, &o->concurrency},
+		{OPT_DEADLINE, 1, 3600000, &o->deadline_ms},
 		{OPT_SEED, 0, UINT64_MAX, &o->seed},
 		{OPT_TENANTS, 1, REPLAY_MAX_TENANTS, &o->tenants},
 	};

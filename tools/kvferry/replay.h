@@ -6,7 +6,7 @@
  *	replay_engine.c   opens and closes   replay_request.c  one request, from its tokens to its
  *store replay_session.c  sequences          replay_device.c   the "GPU": a paged KV cache in host
  *memory replay_oracle.c   what every byte of KV must be        replay_control.c  mistakes made on
- *purpose replay_report.c   table and JSON
+ *purpose replay_report.c   table and JSON   replay_host.c  heartbeat, sleeping, deadlines
  */
 #ifndef KVFERRY_REPLAY_H
 #define KVFERRY_REPLAY_H
@@ -54,6 +54,7 @@ struct replay_options {
 	const char *set[64]; /* KEY=VALUE */
 	size_t n_set;
 	uint64_t limit, concurrency, seed, tenants;
+	uint64_t deadline_ms; /* of every operation; 0: none */
 	double speed; /* 0: as fast as it goes */
 	const char *salt;
 	enum replay_control control;
@@ -140,12 +141,14 @@ struct replay_result {
 	uint64_t computed_tokens;
 	uint64_t retrieved_bytes, verified_bytes, mismatched_bytes, mismatched_requests;
 	uint64_t failed_ops, dropped_stores, short_retrieves;
+	uint64_t timed_out_ops, late_ns; /* late_ns: the most that any was past its deadline */
 	uint64_t first_mismatch; /* index of the request, WL_NONE */
 	uint64_t appended_tokens; /* through SHA-256 */
 	uint64_t wall_ns, cpu_ns, engine_cpu_ns, pool_ns, peak_rss_bytes, device_bytes;
 	uint64_t polls;
 	uint64_t timeline_ns; /* what the timeline covers where it was cut; 0: everything */
 	struct kvf_hist turn_cpu, lookup, append, retrieve, store;
+	struct kvf_hist beat_late; /* timed runs: how late the host's heartbeat was */
 	struct kvf_stats stats;
 	char failure[256]; /* of the first failed operation */
 };
@@ -209,6 +212,8 @@ struct replay_run {
 	size_t done_cap;
 	bool exhausted;
 	uint64_t begin_ns;
+	uint64_t beat_ns; /* when the next beat is due; 0: not begun */
+	uint32_t n_reaped; /* by the last turn */
 	uint64_t own_ns; /* spent on making up and checking bytes: no part of what an operation
 			    takes */
 	struct replay_result *result;
@@ -232,6 +237,11 @@ int replay_session_reserve(struct replay_run *run, uint64_t session);
 
 /* Now, without the time that went into the oracle. */
 uint64_t replay_now_ns(const struct replay_run *run);
+
+/* Timed runs. */
+void replay_beat(struct replay_run *run);
+void replay_sleep(struct replay_run *run, uint64_t next);
+void replay_judge_deadline(struct replay_run *run, const struct replay_request *q);
 
 /* True: done already (without an engine), or in flight. *later: no room now. */
 int replay_request_begin(struct replay_run *run, struct replay_request *q, bool *later);

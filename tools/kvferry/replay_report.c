@@ -81,6 +81,8 @@ static void print_times(const struct replay_result *on, FILE *out)
 	row_times(out, "lookup", &on->lookup);
 	row_times(out, "retrieve", &on->retrieve);
 	row_times(out, "store", &on->store);
+	if (on->beat_late.count)
+		row_times(out, "heartbeat, late by", &on->beat_late);
 }
 
 static void print_verdict(const struct replay_result *on, struct tool_colors color, FILE *out)
@@ -94,6 +96,9 @@ static void print_verdict(const struct replay_result *on, struct tool_colors col
 	if (on->mismatched_bytes)
 		fprintf(out, "  %-18s in %" PRIu64 " requests, first in request %" PRIu64 "\n", "",
 			on->mismatched_requests, on->first_mismatch);
+	if (on->timed_out_ops)
+		fprintf(out, "  %-18s %" PRIu64 ", at most %s past it\n", "deadlines", on->timed_out_ops,
+			tool_time_text(a, sizeof(a), on->late_ns));
 	if (on->failed_ops)
 		fprintf(out, "  %-18s %s%" PRIu64 "%s, first: %s\n", "failed operations", color.red,
 			on->failed_ops, color.off, on->failure);
@@ -196,6 +201,14 @@ static void json_tiers(struct json_out *j, const struct replay_result *on)
 	json_out_close(j, ']');
 }
 
+static void json_beat(struct json_out *j, const struct replay_result *r)
+{
+	json_out_u64(j, "heartbeats", r->beat_late.count);
+	json_out_u64(j, "heartbeat_late_ns_p50", kvf_hist_quantile(&r->beat_late, 0.5));
+	json_out_u64(j, "heartbeat_late_ns_p99", kvf_hist_quantile(&r->beat_late, 0.99));
+	json_out_u64(j, "heartbeat_late_ns_max", r->beat_late.max);
+}
+
 static void json_times(struct json_out *j, const struct replay_result *on)
 {
 	json_out_double(j, "wall_seconds", seconds(on->wall_ns));
@@ -214,6 +227,8 @@ static void json_times(struct json_out *j, const struct replay_result *on)
 	json_out_u64(j, "retrieve_ns_p99", kvf_hist_quantile(&on->retrieve, 0.99));
 	json_out_u64(j, "store_ns_p50", kvf_hist_quantile(&on->store, 0.5));
 	json_out_u64(j, "store_ns_p99", kvf_hist_quantile(&on->store, 0.99));
+	json_out_u64(j, "deadline_late_ns_max", on->late_ns);
+	json_beat(j, on);
 	json_out_u64(j, "peak_rss_bytes", on->peak_rss_bytes);
 	json_out_u64(j, "device_bytes", on->device_bytes);
 }
@@ -237,6 +252,7 @@ static void json_counts(struct json_out *j, const struct replay_result *on)
 	json_out_u64(j, "mismatched_requests", on->mismatched_requests);
 	json_out_u64(j, "failed_operations", on->failed_ops);
 	json_out_u64(j, "short_retrieves", on->short_retrieves);
+	json_out_u64(j, "timed_out_operations", on->timed_out_ops);
 	json_out_u64(j, "dropped_stores", on->dropped_stores);
 	json_out_u64(j, "stored_chunks", s->stored_chunks);
 	json_out_u64(j, "stored_bytes", s->stored_bytes);
@@ -276,6 +292,7 @@ int replay_write_json(const struct replay_options *o, const struct replay_result
 		json_out_u64(&j, "computed_tokens", off->computed_tokens);
 		json_out_double(&j, "wall_seconds", seconds(off->wall_ns));
 		json_out_double(&j, "cpu_seconds", seconds(off->cpu_ns));
+		json_beat(&j, off);
 		json_out_close(&j, '}');
 	}
 	json_out_close(&j, '}');

@@ -50,6 +50,8 @@ static int submit(struct replay_run *run, struct replay_request *q, struct kvf_o
 
 	op->user_data = (uint64_t)(q - run->requests);
 	op->deadline_ns = KVF_NO_DEADLINE;
+	if (run->options->deadline_ms)
+		op->deadline_ns = kvf_now_ns(run->engine) + run->options->deadline_ms * KVF_NS_PER_MS;
 	q->submitted_ns = replay_now_ns(run);
 	n = kvf_submit(run->engine, op, 1, &id);
 	if (n != 1)
@@ -167,6 +169,10 @@ static void judge(
 		res->dropped_stores++;
 		return;
 	}
+	if (run->options->deadline_ms && c->status == KVF_ETIMEDOUT) {
+		res->timed_out_ops++;
+		return;
+	}
 	if (!res->failed_ops++)
 		snprintf(res->failure, sizeof(res->failure), "%s of request %llu: %s, reason %u",
 			names[q->state], (unsigned long long)q->r.index, kvf_strerror(c->status),
@@ -180,6 +186,7 @@ int replay_request_step(
 	uint64_t took = replay_now_ns(run) - q->submitted_ns;
 
 	judge(run, q, c);
+	replay_judge_deadline(run, q);
 	switch (q->state) {
 	case REPLAY_LOOKUP:
 		kvf_hist_add(&res->lookup, took);

@@ -211,6 +211,7 @@ static int turn(struct replay_run *run)
 	struct kvf_completion c[REAP];
 	int n = replay_poll(run, c, REAP);
 
+	run->n_reaped = n > 0 ? (uint32_t)n : 0;
 	for (int i = 0; i < n; i++) {
 		struct replay_request *q = &run->requests[c[i].user_data];
 
@@ -253,6 +254,7 @@ static void show(struct replay_run *run)
 
 static int loop(struct replay_run *run)
 {
+	bool timed = run->options->speed > 0;
 	uint64_t next;
 
 	run->begin_ns = tool_now_ns();
@@ -260,17 +262,20 @@ static int loop(struct replay_run *run)
 		if (read_ahead(run) != 0 || begin_due(run, &next) != 0)
 			return -1;
 		show(run);
-		if (run->n_active) {
-			if (turn(run) != 0)
-				return -1;
-			continue;
-		}
-		if (!run->n_waiting && run->exhausted)
+		if (!run->n_active && !run->n_waiting && run->exhausted)
 			return 0;
-		if (next != KVF_NEVER)
-			nap(next);
-		else if (run->exhausted || !run->n_spare)
+		if (!run->n_active && next == KVF_NEVER && (run->exhausted || !run->n_spare))
 			return replay_fail(run, "the workload's requests wait for each other");
+		if (timed)
+			replay_beat(run);
+		run->n_reaped = 0;
+		/* A host that has nothing to do just now still has the engine to run. */
+		if ((run->n_active || (timed && run->engine)) && turn(run) != 0)
+			return -1;
+		if (timed && !run->n_reaped)
+			replay_sleep(run, next);
+		else if (!timed && !run->n_active && next != KVF_NEVER)
+			nap(next);
 	}
 }
 
