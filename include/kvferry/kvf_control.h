@@ -137,7 +137,9 @@ enum kvf_health_bits {
 	KVF_HEALTH_DEVICE_LOST = 1u << 1,
 	KVF_HEALTH_TIER_DOWN = 1u << 2,	  /* a breaker is open: see kvf_stats.tiers */
 	KVF_HEALTH_POOL_SHORT = 1u << 3,  /* the pool could not grow to its size */
-	KVF_HEALTH_QUARANTINE = 1u << 4	  /* slots wait for a tier that hangs */
+	KVF_HEALTH_QUARANTINE = 1u << 4,  /* slots wait for a tier that hangs */
+	/* No fault: the disk tier still reads what it holds, until then lookups miss some of it. */
+	KVF_HEALTH_SCANNING = 1u << 5
 };
 KVF_API int kvf_health(const struct kvf_engine *engine, uint32_t *bits);
 

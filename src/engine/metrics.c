@@ -226,10 +226,12 @@ static void put_health(struct kvf_page *page)
 		{KVF_HEALTH_TIER_DOWN, "tier_down"},
 		{KVF_HEALTH_POOL_SHORT, "pool_short"},
 		{KVF_HEALTH_QUARANTINE, "quarantine"},
+		{KVF_HEALTH_SCANNING, "scanning"},
 	};
 	uint32_t bits = kvf_health_bits(page->engine);
 
-	put_one(page, "lmcache:lmcache_is_healthy", GAUGE, "1: all is well.", bits == 0);
+	put_one(page, "lmcache:lmcache_is_healthy", GAUGE, "1: all is well.",
+		(bits & ~(uint32_t)KVF_HEALTH_SCANNING) == 0);
 	kvf_page_family(
 		page, "kvferry_condition", "gauge", "1: the condition holds, see kvf_health().");
 	for (size_t i = 0; i < KVF_ARRAY_LEN(conditions); i++)

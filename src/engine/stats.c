@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include "device/cuda.h"
+#include "tier/disk/disk.h"
 
 #include <string.h>
 
@@ -38,9 +39,19 @@ static void fill_tier(const struct kvf_tier *tier, struct kvf_tier_stats *out)
 	out->in_flight = tier->in_flight;
 }
 
+static bool scanning(const struct kvf_engine *e)
+{
+	struct kvf_disk_stats stats;
+
+	if (!e->disk)
+		return false;
+	kvf_disk_stats(e->disk, &stats);
+	return stats.scanning;
+}
+
 uint32_t kvf_health_bits(const struct kvf_engine *e)
 {
-	uint32_t bits = 0;
+	uint32_t bits = scanning(e) ? KVF_HEALTH_SCANNING : 0;
 
 	if (e->dead)
 		bits |= KVF_HEALTH_DEAD;
