@@ -12,8 +12,8 @@
 #include "token/wire_key.h"
 #include "token/wire_meta.h"
 
-/* A chunk without LMCache's hash goes by its key: 64 digits, which no hash of LMCache's that is a number ever has,
- * and a digest only by a collision of SHA-256. */
+/* A chunk without LMCache's hash (every one of an opaque layout) goes by its key: 64 digits, which no hash of LMCache's
+ * that is a number ever has, and a digest only by a collision of SHA-256. */
 #define KEY_DIGITS (2 * KVF_KEY_BYTES)
 
 static bool multiprocess(const struct kvf_engine *e)
@@ -38,10 +38,29 @@ static int dtype_of(enum kvf_dtype dtype, enum kvf_wire_dtype *out)
 
 /* ---- metadata ---- */
 
+static bool opaque(const struct kvf_engine *e)
+{
+	return e->plan.layout.kind == KVF_LAYOUT_OPAQUE;
+}
+
+/* Bytes that LMCache could do nothing with, under a name it never asks for: it has a format for such. */
+static int fill_opaque(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_wire_meta *meta)
+{
+	memset(meta, 0, sizeof(*meta));
+	meta->length = kvf_layout_payload_bytes(&e->plan, n_tokens);
+	meta->format = KVF_WIRE_BINARY;
+	meta->n_groups = 1;
+	meta->groups[0].dtype = KVF_WIRE_UINT8;
+	meta->groups[0].dims[0] = n_tokens;
+	return KVF_OK;
+}
+
 static int fill_meta(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_wire_meta *meta)
 {
 	const struct kvf_layout *layout = &e->plan.layout;
 
+	if (opaque(e))
+		return fill_opaque(e, n_tokens, meta);
 	memset(meta, 0, offsetof(struct kvf_wire_meta, groups));
 	meta->length = kvf_layout_payload_bytes(&e->plan, n_tokens);
 	meta->format = layout->groups[0].planes == 1 ? KVF_WIRE_KV_MLA : KVF_WIRE_KV_2LTD;
@@ -145,6 +164,12 @@ int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *re
 	return (int)at;
 }
 
+static int frame_dtype(const struct kvf_engine *e, enum kvf_wire_dtype *out)
+{
+	*out = KVF_WIRE_UINT8;
+	return opaque(e) ? KVF_OK : dtype_of(e->plan.layout.groups[0].dtype, out);
+}
+
 /* Prints a name with a hash of one digit, and takes what stands before and behind it. */
 static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, struct kvf_report *report)
 {
@@ -159,7 +184,7 @@ static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, stru
 	char tail[64];
 	int n, rc;
 
-	rc = dtype_of(e->plan.layout.groups[0].dtype, &ip.dtype);
+	rc = frame_dtype(e, &ip.dtype);
 	if (!rc && multiprocess(e))
 		rc = kvf_wire_kv_rank(world, rank, report, &mp.kv_rank);
 	if (rc)
@@ -183,11 +208,11 @@ static int check_layout(const struct kvf_engine *e, struct kvf_report *report)
 {
 	const struct kvf_layout *layout = &e->plan.layout;
 
-	if (!e->has_layout || layout->kind != KVF_LAYOUT_PAGED) {
-		kvf_report_add(report, KVF_ERROR, "layout: LMCache's formats need a paged one, to say what a chunk is");
+	if (!e->has_layout) {
+		kvf_report_add(report, KVF_ERROR, "layout: LMCache's formats need one, to say what a chunk is");
 		return KVF_ENOTSUP;
 	}
-	if (layout->payload_order != KVF_PAYLOAD_LMCACHE) {
+	if (!opaque(e) && layout->payload_order != KVF_PAYLOAD_LMCACHE) {
 		kvf_report_add(report, KVF_ERROR,
 			       "layout.payload_order: KVF_PAYLOAD_PAGES is not an order of LMCache's formats");
 		return KVF_ENOTSUP;
@@ -226,7 +251,9 @@ int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const 
 	if (rc)
 		return rc;
 	e->wire.on = true;
-	e->seqs.wiring = &e->wire.seqs;
+	/* What an opaque chunk means stands in kvferry's keys only: LMCache's hashes know the tokens and no more. */
+	if (!opaque(e))
+		e->seqs.wiring = &e->wire.seqs;
 	return KVF_OK;
 }
 
