@@ -140,6 +140,8 @@ int lkv_open(struct lkv **out, const struct lkv_params *params, char *why, size_
 	if (refusal)
 		return fail(kv, KVF_ENOTSUP, why, n, "%s: %s", params->model_path, refusal);
 	kv->chunk_tokens = chunk_tokens(params->config);
+	kv->on_chunk = params->on_chunk;
+	kv->user = params->user;
 	rc = open_context(kv, params, &cp);
 	if (rc)
 		return fail(kv, rc, why, n,
@@ -226,6 +228,14 @@ const char *lkv_model_name(const struct lkv *kv)
 const char *lkv_identity(const struct lkv *kv)
 {
 	return kv->identity;
+}
+
+bool lkv_ready(const struct lkv *kv)
+{
+	uint32_t bits = 0;
+
+	return !kv->engine || kvf_health(kv->engine, &bits) != KVF_OK ||
+	       !(bits & KVF_HEALTH_SCANNING);
 }
 
 const char *lkv_error(const struct lkv *kv)

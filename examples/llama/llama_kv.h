@@ -33,6 +33,7 @@
 #ifndef KVFERRY_EXAMPLES_LLAMA_KV_H
 #define KVFERRY_EXAMPLES_LLAMA_KV_H
 
+#include <kvferry/kvf_device.h>
 #include <kvferry/kvferry.h>
 #include <llama.h>
 #include <stdbool.h>
@@ -50,6 +51,10 @@ struct lkv_params {
 	const struct kvf_log_sink *log; /* of the engine */
 	const char *model_hash; /* of the file, where the host knows it; NULL: SHA-256 of it is
 				   computed at open */
+	/* Sees each chunk that was copied, with its bytes in the slot. For tests and curious
+	 * programs; may be NULL. */
+	void (*on_chunk)(const struct kvf_copy *copy, void *user);
+	void *user;
 	bool uncached; /* without an engine: loads find nothing, stores keep nothing. To compare
 			  with. */
 };
@@ -75,6 +80,9 @@ const char *lkv_model_name(const struct lkv *kv);
 /* What the identity was made of: model, file hash, context, llama.cpp build. */
 const char *lkv_identity(const struct lkv *kv);
 const char *lkv_error(const struct lkv *kv);
+/* False while the disk tier still reads what it holds: loads find only some of it. Goes on in
+ * lkv_poll(). */
+bool lkv_ready(const struct lkv *kv);
 
 /*
  * How many of the tokens [at, end) to evaluate in one batch. Floating point sums depend on how a

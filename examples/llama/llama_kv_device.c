@@ -85,6 +85,8 @@ static int device_copy(void *self, struct kvf_copy *copy)
 	else
 		status = scatter(kv, r->seq, from, copy->chunk_tokens, copy->payload,
 			from + (llama_pos)copy->first, copy->n);
+	if (kv->on_chunk && status == KVF_OK)
+		kv->on_chunk(copy, kv->user);
 	kv->device_host->complete(kv->device_host, copy, status);
 	return KVF_OK;
 }

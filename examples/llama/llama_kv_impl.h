@@ -5,8 +5,6 @@
 
 #include "llama_kv.h"
 
-#include <kvferry/kvf_device.h>
-
 struct lkv {
 	struct llama_model *model;
 	struct llama_context *context;
@@ -14,6 +12,8 @@ struct lkv {
 	struct kvf_engine *engine;
 	struct kvf_device_host *device_host;
 	struct lkv_request *requests;
+	void (*on_chunk)(const struct kvf_copy *copy, void *user);
+	void *user;
 	uint32_t chunk_tokens;
 	uint32_t n_batch;
 	uint32_t n_seq; /* of the host */
