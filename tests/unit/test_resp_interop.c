@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/support/certs.h"
 #include "tests/support/redis.h"
 #include "tests/support/remote.h"
 
@@ -162,13 +163,118 @@ static void test_tags_and_salts(void)
 	redis_kill(&server);
 }
 
+/* ---- another process ---- */
+
+/* --peer store|fetch URL HASH NAMES SEED NUMBER TOKENS [KEY VALUE]...: what a second kvferry does, for tests that need
+ * one; "-": no seed. */
+static char **peer_args;
+static int peer_count;
+
+static void test_peer(void)
+{
+	const char *settings[24] = { "pre_caching_hash_algorithm", peer_args[2], "kvf_remote_names", peer_args[3] };
+	uint64_t number = strtoull(peer_args[5], NULL, 10);
+	uint32_t tokens = (uint32_t)strtoul(peer_args[6], NULL, 10);
+	int n = 4;
+
+	if (strcmp(peer_args[4], "-") != 0) {
+		settings[n++] = "PYTHONHASHSEED";
+		settings[n++] = peer_args[4];
+	}
+	for (int i = 7; i < peer_count && n < 22; i++)
+		settings[n++] = peer_args[i];
+	remote_open(&m, peer_args[1], settings);
+	if (strcmp(peer_args[0], "store") == 0) {
+		CU_ASSERT_EQUAL(remote_store(&m, number, tokens).level, KVF_LEVEL_REMOTE);
+	} else {
+		CU_ASSERT_EQUAL(rig_stats(&m.rig).slots_resident, 0);
+		CU_ASSERT_EQUAL(remote_fetch(&m, number, tokens, 0).tokens, tokens);
+	}
+	remote_close(&m);
+}
+
+static int run_peer(const char *mode, const char *url, const char *const *more)
+{
+	const char *argv[24] = { "test_resp_interop", "--peer", mode, url, "builtin", "ip", "-", "7", "256" };
+	int status = -1, n = 9;
+	pid_t pid;
+
+	CU_ASSERT_EQUAL_FATAL(TOKENS, 256);
+	for (; more && *more && n < 23; more++)
+		argv[n++] = *more;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		/* Its counts are not ours. */
+		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+			_exit(126);
+		execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+/* A prompt stored by one process is retrieved by a second one, over every scheme. */
+static void test_two_processes(void)
+{
+	char dir[100], ca[128], cert[128], key[128], port[16], redis[64], rediss[64], resp[64], valkey[64];
+	const char *const args[] = { "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key,
+				     "--tls-ca-cert-file", ca, "--tls-auth-clients", "no", NULL };
+	const char *const trust[] = { "kvf_tls_ca_file", ca, NULL };
+	const struct {
+		const char *url;
+		const char *const *settings;
+	} all[] = { { redis, NULL }, { server.unix_url, NULL }, { resp, NULL }, { valkey, NULL }, { rediss, trust } };
+	size_t n = KVF_ARRAY_LEN(all);
+
+	if (!redis_have("redis-server"))
+		return;
+	CU_ASSERT_FATAL(!kvf_test_tmpdir(dir, sizeof(dir)) && certs_make_ca(dir, "ca") &&
+			certs_make(dir, "ca", "server", "IP:127.0.0.1"));
+	snprintf(ca, sizeof(ca), "%s/ca.pem", dir);
+	snprintf(cert, sizeof(cert), "%s/server.pem", dir);
+	snprintf(key, sizeof(key), "%s/server.key", dir);
+	snprintf(port, sizeof(port), "%d", redis_free_port());
+#ifndef HAVE_LIBSSL
+	n--;
+	(void)args;
+	if (!redis_start(&server, "redis-server", NULL))
+		return;
+#else
+	if (!redis_start(&server, "redis-server", args))
+		return;
+#endif
+	snprintf(redis, sizeof(redis), "redis://127.0.0.1:%d", server.port);
+	snprintf(resp, sizeof(resp), "resp://127.0.0.1:%d", server.port);
+	snprintf(valkey, sizeof(valkey), "valkey://127.0.0.1:%d", server.port);
+	snprintf(rediss, sizeof(rediss), "rediss://127.0.0.1:%s", port);
+	for (size_t i = 0; i < n; i++) {
+		redis_call(&server, NULL, "FLUSHALL", NULL);
+		CU_ASSERT_EQUAL(run_peer("store", all[i].url, all[i].settings), 0);
+		CU_ASSERT_EQUAL(run_peer("fetch", all[i].url, all[i].settings), 0);
+		/* And not out of thin air. */
+		redis_call(&server, NULL, "FLUSHALL", NULL);
+		CU_ASSERT_EQUAL(WEXITSTATUS(run_peer("fetch", all[i].url, all[i].settings)), 1);
+	}
+	redis_kill(&server);
+}
+
 int main(int argc, char **argv)
 {
+	static const struct kvf_test peer[] = { { "peer", test_peer } };
 	static const struct kvf_test tests[] = {
 		{ "theirs", test_theirs },
 		{ "ours", test_ours },
 		{ "tags_and_salts", test_tags_and_salts },
+		{ "two_processes", test_two_processes },
 	};
+
+	if (argc >= 9 && strcmp(argv[1], "--peer") == 0) {
+		peer_args = argv + 2;
+		peer_count = argc - 2;
+		return kvf_test_main("peer", peer, 1, 1, argv);
+	}
 
 	return kvf_test_main("resp_interop", tests, KVF_ARRAY_LEN(tests), argc, argv);
 }
