@@ -25,7 +25,7 @@ struct lkv {
 	char error[512];
 };
 
-enum lkv_state { LKV_IDLE = 0, LKV_LOOKUP, LKV_RETRIEVE, LKV_PREFETCH, LKV_STORE };
+enum lkv_state { LKV_IDLE = 0, LKV_LOOKUP, LKV_FILL, LKV_RETRIEVE, LKV_PREFETCH, LKV_STORE };
 
 struct lkv_request {
 	struct lkv *kv;
@@ -38,11 +38,15 @@ struct lkv_request {
 	enum lkv_state state;
 	size_t length; /* tokens appended */
 	size_t present;
-	size_t target; /* of the load: where it is to end */
+	size_t target; /* of a load: where it is to end */
+	size_t filled; /* ... and how far it is in RAM */
+	size_t fill_end, copy_end; /* ... and where what is in flight is to end */
 	uint64_t op_id; /* in flight; 0: none */
+	uint64_t copy_id; /* beside a fill: the retrieve of what it brought; 0: none */
 	uint64_t lease_id; /* of the lookup, until the chunks are copied */
 	struct kvf_op op; /* waits for a place in the engine's queue */
-	bool op_waits;
+	bool op_waits, copy_waits;
+	bool filling; /* a fill is in flight */
 	bool canceled;
 	enum lkv_event event; /* to be delivered by the next poll; 0: none */
 };

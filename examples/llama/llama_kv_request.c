@@ -3,11 +3,16 @@
  * Requests: one operation in flight each, as a small state machine that kvferry's completions
  * drive.
  *
- *     load      LOOKUP -> RETRIEVE -> idle
- *     prefetch  PREFETCH -> idle
- *     store     STORE -> idle
+ *     load      LOOKUP -> RETRIEVE -> idle      all of it is in RAM
+ *               LOOKUP -> FILL -> idle          some of it is below: brought to RAM, and copied
+ * behind as it comes prefetch  PREFETCH -> idle store     STORE -> idle
  *
- * The lookup leases what it found in RAM, so that nothing of it is evicted before it is copied.
+ * A retrieve alone would do as well, but copies chunks as they arrive. llama.cpp puts them into
+ * cells in that order, and sums over the cells in another order are other floating point numbers: a
+ * fill keeps the order of the prompt.
+ *
+ * The lookup leases what it found in RAM, so that nothing of it is evicted before it is copied; so
+ * does the fill.
  */
 #include "llama_kv_impl.h"
 
@@ -209,6 +214,7 @@ int lkv_prefetch(struct lkv_request *r)
 	if (r->state != LKV_IDLE)
 		return KVF_EBUSY;
 	r->result.prefetched = 0;
+	r->result.status = KVF_OK;
 	if (!r->kv->engine)
 		return end_later(r, LKV_PREFETCH, LKV_EVENT_PREFETCHED);
 	kvf_prep_prefetch(&r->op, r->tokens, 0, r->length, 0);
@@ -226,6 +232,7 @@ int lkv_store(struct lkv_request *r, unsigned flags)
 	if (r->seq < 0)
 		return KVF_EINVAL;
 	r->result.stored = 0;
+	r->result.status = KVF_OK;
 	if (!r->kv->engine)
 		return end_later(r, LKV_STORE, LKV_EVENT_STORED);
 	if (flags & LKV_STORE_DECODE) {
@@ -249,19 +256,89 @@ void lkv_cancel(struct lkv_request *r)
 	r->canceled = true;
 	if (r->op_id && !r->op_waits)
 		kvf_cancel(r->kv->engine, r->op_id);
+	if (r->copy_id)
+		kvf_cancel(r->kv->engine, r->copy_id);
 }
 
 /* ---- completions ---- */
 
-static void begin_retrieve(struct lkv_request *r)
+static void prep_retrieve(struct lkv_request *r, struct kvf_op *op, size_t end)
 {
 	struct kvf_fence_in now = {.kind = KVF_FENCE_NOW};
-	struct kvf_span span = {r->present, r->target - r->present, NULL};
+	struct kvf_span span = {r->present, end - r->present, NULL};
 
-	kvf_prep_retrieve(&r->op, r->tokens, &span, &now);
-	r->result.status = submit(r, LKV_RETRIEVE);
-	if (r->result.status)
-		end_load(r);
+	kvf_prep_retrieve(op, r->tokens, &span, &now);
+	op->user_data = (uint64_t)(uintptr_t)r;
+}
+
+static int begin_retrieve(struct lkv_request *r)
+{
+	prep_retrieve(r, &r->op, r->target);
+	return submit(r, LKV_RETRIEVE);
+}
+
+/* A part of the pool at a time: what arrives is not evicted before it is copied. */
+static size_t fill_window(const struct lkv *kv)
+{
+	struct kvf_stats stats = {.size = sizeof(stats)};
+	size_t chunks = kvf_get_stats(kv->engine, &stats) == KVF_OK ? stats.slots / 4 : 0;
+
+	return (chunks ? chunks : 1) * kv->chunk_tokens;
+}
+
+static int begin_fill(struct lkv_request *r)
+{
+	size_t first = r->filled / r->kv->chunk_tokens * r->kv->chunk_tokens;
+	size_t end = first + fill_window(r->kv);
+
+	r->fill_end = end < r->target ? end : r->target;
+	kvf_prep_prefetch(&r->op, r->tokens, first, r->fill_end - first, 0);
+	r->op.flags |= KVF_OP_PROGRESS;
+	r->filling = true;
+	return submit(r, LKV_FILL);
+}
+
+/* The next part, once the one before is in RAM and most of it copied. False: there is none. */
+static bool next_fill(struct lkv_request *r)
+{
+	if (r->canceled || r->filled < r->fill_end || r->filled >= r->target)
+		return false;
+	if (r->filled - r->present > fill_window(r->kv) / 2)
+		return r->copy_id || r->copy_waits;
+	r->filling = begin_fill(r) == KVF_OK;
+	return r->filling;
+}
+
+static void copy_filled(struct lkv_request *r)
+{
+	struct kvf_op op;
+	int rc;
+
+	r->copy_waits = false;
+	if (r->copy_id || r->present >= r->filled || r->canceled)
+		return;
+	prep_retrieve(r, &op, r->filled);
+	r->copy_end = r->filled;
+	rc = kvf_submit(r->kv->engine, &op, 1, &r->copy_id);
+	if (rc == 1)
+		return;
+	r->copy_id = 0;
+	r->copy_waits = rc == KVF_EAGAIN;
+	if (!r->copy_waits) {
+		r->result.status = refused(r->kv, rc, "a retrieve");
+		lkv_cancel(r);
+	}
+}
+
+/* Copies what is in RAM and brings more; when there will be no more, the load ends. True: it did,
+ * and r may be gone. */
+static bool go_on(struct lkv_request *r)
+{
+	copy_filled(r);
+	if (r->filling || next_fill(r) || r->copy_id || r->copy_waits)
+		return false;
+	end_load(r);
+	return true;
 }
 
 static void looked_up(struct lkv_request *r, const struct kvf_completion *c)
@@ -271,19 +348,53 @@ static void looked_up(struct lkv_request *r, const struct kvf_completion *c)
 	r->result.hit_ram = c->ram_tokens;
 	r->result.need = c->need;
 	r->target = c->usable;
-	if (c->status != KVF_OK || r->canceled || r->target <= r->present)
-		end_load(r);
-	else
-		begin_retrieve(r);
+	r->filled = r->present;
+	if (r->canceled)
+		r->result.status = KVF_ECANCELED;
+	else if (c->status == KVF_OK && r->target > r->present) {
+		r->result.status = c->ram_tokens >= c->usable ? begin_retrieve(r) : begin_fill(r);
+		if (r->result.status == KVF_OK)
+			return;
+	}
+	end_load(r);
+}
+
+static void fill_came(struct lkv_request *r, const struct kvf_completion *c)
+{
+	size_t filled = r->op.first_token + c->tokens;
+
+	r->filled = filled > r->target ? r->target : filled;
+	if (c->kind == KVF_DONE) {
+		r->filling = false;
+		r->op_id = 0;
+	}
+	go_on(r);
+}
+
+static void copy_came(struct lkv_request *r, const struct kvf_completion *c)
+{
+	r->copy_id = 0;
+	r->present += c->tokens;
+	if (r->present < r->copy_end) { /* no further than here */
+		r->result.status = c->status;
+		r->result.reason = c->reason;
+		lkv_cancel(r);
+	}
+	go_on(r);
 }
 
 static void done(struct lkv_request *r, const struct kvf_completion *c)
 {
-	r->result.status = c->status;
-	r->result.reason = c->reason;
+	if (r->result.status == KVF_OK) { /* else a fill failed before it ended */
+		r->result.status = c->status;
+		r->result.reason = c->reason;
+	}
 	switch (r->state) {
 	case LKV_LOOKUP:
 		looked_up(r, c);
+		break;
+	case LKV_FILL:
+		fill_came(r, c);
 		break;
 	case LKV_RETRIEVE:
 		r->present += c->tokens;
@@ -320,6 +431,8 @@ static bool kick(struct lkv_request *r)
 		end(r, r->event);
 		return true;
 	}
+	if (r->copy_waits)
+		return go_on(r);
 	if (!r->op_waits)
 		return false;
 	rc = r->canceled ? KVF_ECANCELED : submit_waiting(r);
@@ -347,15 +460,21 @@ static int kick_all(struct lkv *kv)
 bool lkv_complete(struct lkv *kv, const struct kvf_completion *c)
 {
 	struct lkv_request *r = kv->requests;
+	bool ours;
 
 	if (c->op == KVF_OP_UNPIN && !c->user_data)
 		return true;
-	while (r && (r->op_id != c->op_id || r->op_waits))
+	while (r && r->copy_id != c->op_id && (r->op_id != c->op_id || r->op_waits))
 		r = r->next;
-	if (r && c->kind == KVF_DONE)
+	ours = r != NULL;
+	if (ours && r->copy_id == c->op_id)
+		copy_came(r, c);
+	else if (ours && c->kind == KVF_DONE)
 		done(r, c);
+	else if (ours && c->kind == KVF_PROGRESS && r->state == LKV_FILL)
+		fill_came(r, c);
 	kick_all(kv);
-	return r != NULL;
+	return ours;
 }
 
 int lkv_poll(struct lkv *kv)
