@@ -122,16 +122,19 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 
 	(void)now_ns;
 	(void)budget;
-	if (m->hold)
+	if (m->hold && !m->hold_kind)
 		return 0;
 	m->n_held = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		struct kvf_tier_req *req = m->held[m->backwards ? n - 1 - i : i];
+		struct kvf_tier_req *req = m->held[m->backwards && !m->hold ? n - 1 - i : i];
 		bool fails = m->fail && (!m->fail_kind || m->fail_kind == req->kind);
 
-		m->host->complete(m->host, req, fails ? m->fail : carry_out(m, req));
+		if (m->hold && m->hold_kind == req->kind)
+			m->held[m->n_held++] = req;
+		else
+			m->host->complete(m->host, req, fails ? m->fail : carry_out(m, req));
 	}
-	return n;
+	return n - m->n_held;
 }
 
 static void cancel(void *self, struct kvf_tier_req *req)

@@ -28,6 +28,7 @@ struct memtier {
 	struct kvf_tier_req *held[MEMTIER_MAX]; /* accepted, not completed */
 	uint32_t n_held;
 	bool hold;	  /* complete nothing until release */
+	uint32_t hold_kind; /* only requests of this kind; 0 = all */
 	bool backwards;	  /* complete what was accepted last first */
 	int fail;	  /* complete everything with this status */
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */

@@ -311,7 +311,8 @@ struct kvf_lease *kvf_lease_new(struct kvf_engine *e, uint32_t first_chunk, uint
 bool kvf_lease_add(struct kvf_engine *e, struct kvf_lease *lease, uint32_t chunk, uint32_t entry);
 /* No more adding: starts its clock, or frees it when it holds nothing. Returns its id or 0. */
 uint64_t kvf_lease_seal(struct kvf_engine *e, struct kvf_lease *lease, uint64_t lease_ns);
-void kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from_chunk, uint32_t to_chunk);
+/* Gives chunks [from_chunk, to_chunk) back, and the lease with its last one. Returns their tokens. */
+uint64_t kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from_chunk, uint32_t to_chunk);
 void kvf_lease_end(struct kvf_engine *e, struct kvf_lease *lease);
 struct kvf_lease *kvf_lease_find(struct kvf_engine *e, uint64_t id);
 /* Frees what is left of them with the engine. */

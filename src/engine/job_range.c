@@ -6,6 +6,17 @@
 
 /* ---- unpin ---- */
 
+/* Does the range end with the lease's chunk, though that is a partial one? */
+static bool ends_partial(struct kvf_engine *e, const struct kvf_job *job, const struct kvf_lease *lease, uint32_t chunk)
+{
+	uint64_t start = (uint64_t)chunk * e->chunk_size;
+	uint32_t at = chunk - lease->first_chunk;
+
+	if (at >= lease->n || lease->entry[at] == KVF_NIL)
+		return false;
+	return start + kvf_index_entry(&e->index, lease->entry[at])->n_tokens <= job->end_token;
+}
+
 static enum kvf_step_result unpin(struct kvf_engine *e, struct kvf_job *job)
 {
 	struct kvf_lease *lease = kvf_lease_find(e, job->lease_id);
@@ -16,19 +27,18 @@ static enum kvf_step_result unpin(struct kvf_engine *e, struct kvf_job *job)
 		return KVF_STEP_END;
 	}
 	/* Only chunks that lie wholly in the range are given back; the last one may be partial. */
-	from = (uint32_t)kvf_div_up(job->first_token, e->chunk_size);
-	to = job->end_token == UINT64_MAX ? UINT32_MAX : (uint32_t)(job->end_token / e->chunk_size);
-	job->prefix = lease->held;
-	kvf_lease_trim(e, lease, from, to);
-	/* The lease may be gone with its last chunk. */
-	lease = kvf_lease_find(e, job->lease_id);
-	job->prefix -= lease ? lease->held : 0;
+	from = (uint32_t)kvf_min_u64(kvf_div_up(job->first_token, e->chunk_size), UINT32_MAX);
+	to = (uint32_t)kvf_min_u64(job->end_token / e->chunk_size, UINT32_MAX);
+	if (to >= from && ends_partial(e, job, lease, to))
+		to++;
+	job->in_ram = (uint32_t)kvf_lease_trim(e, lease, from, to);
 	return KVF_STEP_END;
 }
 
 static void report_unpin(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
 {
-	c->tokens = job->prefix * e->chunk_size;
+	(void)e;
+	c->tokens = job->in_ram;
 	c->lease_id = job->lease_id;
 }
 

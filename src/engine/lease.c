@@ -63,10 +63,11 @@ static void free_lease(struct kvf_engine *e, struct kvf_lease *lease)
 }
 
 /* Suffix last: what is given back last is evicted first. */
-void kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from_chunk, uint32_t to_chunk)
+uint64_t kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from_chunk, uint32_t to_chunk)
 {
 	uint32_t from = from_chunk > lease->first_chunk ? from_chunk - lease->first_chunk : 0;
 	uint32_t to = to_chunk > lease->first_chunk ? to_chunk - lease->first_chunk : 0;
+	uint64_t tokens = 0;
 
 	if (to > lease->n)
 		to = lease->n;
@@ -77,10 +78,12 @@ void kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from
 			continue;
 		lease->entry[i] = KVF_NIL;
 		lease->held--;
+		tokens += kvf_index_entry(&e->index, entry)->n_tokens;
 		kvf_entry_unlease(e, entry);
 	}
 	if (!lease->held && !lease->open)
 		free_lease(e, lease);
+	return tokens;
 }
 
 void kvf_lease_end(struct kvf_engine *e, struct kvf_lease *lease)

@@ -2,68 +2,9 @@
 /* The engine over a lower tier: spills, loads, single flight, levels, damage, breakers, tiers that hang. */
 #include "base/checksum.h"
 #include "tests/harness.h"
-#include "tests/memtier.h"
-#include "tests/rig.h"
+#include "tests/support/tier_rig.h"
 
 #include <string.h>
-
-static uint64_t fake_now;
-
-static uint64_t fake_clock(void *user)
-{
-	(void)user;
-	return fake_now;
-}
-
-static const struct kvf_clock virtual_clock = { sizeof(virtual_clock), fake_clock, NULL };
-
-static struct kvf_custom_tier tier_spec;
-
-static void open_with(struct rig *r, struct memtier *m, uint32_t slots, uint32_t caps, bool staging)
-{
-	memset(m, 0, sizeof(*m));
-	m->caps = caps;
-	fake_now = 1000000000;
-	tier_spec = (struct kvf_custom_tier){ &memtier_ops, m };
-	rig_open(r, &(struct rig_options){.slots = slots,
-					  .tiers = &tier_spec,
-					  .n_tiers = 1,
-					  .clock = &virtual_clock,
-					  .staging = staging});
-}
-
-static void close_with(struct rig *r, struct memtier *m)
-{
-	rig_close(r);
-	memtier_free(m);
-}
-
-static void store(struct rig *r, uint64_t number, uint32_t chunks)
-{
-	rig_tokens(r, number, chunks * RIG_CHUNK);
-	rig_compute(r, chunks * RIG_CHUNK);
-	CU_ASSERT_EQUAL(rig_store(r, 0, chunks * RIG_CHUNK, 0).tokens, chunks * RIG_CHUNK);
-}
-
-static void flush(struct rig *r)
-{
-	struct kvf_op op;
-
-	kvf_prep_flush(&op);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
-}
-
-/* Everything of `number` is in the tier, nothing in RAM. */
-static void only_below(struct rig *r, uint64_t number, uint32_t chunks)
-{
-	struct kvf_op op;
-
-	store(r, number, chunks);
-	flush(r);
-	kvf_prep_remove(&op, r->seq, 0, chunks * RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(r, &op);
-	CU_ASSERT_EQUAL(kvf_seq_resident(r->seq), 0);
-}
 
 static void check_round_trip(uint32_t caps)
 {
@@ -71,8 +12,8 @@ static void check_round_trip(uint32_t caps)
 	struct memtier m;
 	struct rig r;
 
-	open_with(&r, &m, 16, caps, false);
-	only_below(&r, 1, 6);
+	tier_rig_open(&r, &m, 16, caps, false);
+	tier_rig_only_below(&r, 1, 6);
 	CU_ASSERT_EQUAL(m.puts, 6);
 	c = rig_lookup(&r, 0, 0);
 	CU_ASSERT_EQUAL(c.tokens, 6 * RIG_CHUNK);
@@ -91,9 +32,9 @@ static void check_round_trip(uint32_t caps)
 	CU_ASSERT_EQUAL(c.ram_tokens, 6 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(m.gets, 6);
 	CU_ASSERT_EQUAL(rig_store(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
-	flush(&r);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.puts, 6);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_round_trip(void)
@@ -109,15 +50,15 @@ static void test_prefetch_with_lease(void)
 	struct kvf_op op;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
-	only_below(&r, 1, 6);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(&r, 1, 6);
 	kvf_prep_prefetch(&op, r.seq, RIG_CHUNK, 5 * RIG_CHUNK, 1000000000);
 	c = rig_run(&r, &op);
 	CU_ASSERT_EQUAL(c.tokens, 5 * RIG_CHUNK);
 	CU_ASSERT_NOT_EQUAL(c.lease_id, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 5);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0); /* the first chunk is not there: a hole is normal */
-	fake_now += 1000000001;
+	tier_rig_now += 1000000001;
 	kvf_poll(r.engine, &c, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).leases_expired, 1);
@@ -126,7 +67,7 @@ static void test_prefetch_with_lease(void)
 	CU_ASSERT_EQUAL(c.tokens, 6 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.ram_tokens, 5 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).prefetch_used, 5);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* Leases may pin half of the pool: the prefix that fits is leased, the rest said so. */
@@ -137,15 +78,15 @@ static void test_prefetch_cap(void)
 	struct kvf_op op;
 	struct rig r;
 
-	open_with(&r, &m, 8, KVF_TIER_RECORDS, false);
-	store(&r, 1, 6);
-	flush(&r);
+	tier_rig_open(&r, &m, 8, KVF_TIER_RECORDS, false);
+	tier_rig_store(&r, 1, 6);
+	tier_rig_flush(&r);
 	kvf_prep_prefetch(&op, r.seq, 0, 6 * RIG_CHUNK, 1000000000);
 	c = rig_run(&r, &op);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_single_flight(void)
@@ -155,8 +96,8 @@ static void test_single_flight(void)
 	uint64_t a, b, l;
 	struct rig r;
 
-	open_with(&r, &m, 64, KVF_TIER_RECORDS, false);
-	only_below(&r, 1, 4);
+	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(&r, 1, 4);
 	rig_wipe(&r);
 	m.hold = true;
 	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
@@ -171,7 +112,7 @@ static void test_single_flight(void)
 	CU_ASSERT_EQUAL(m.gets, 4);
 	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 4 * RIG_CHUNK), 0);
 	CU_ASSERT(rig_stats(&r).shared_transfers >= 4);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_levels(void)
@@ -181,7 +122,7 @@ static void test_levels(void)
 	struct kvf_op op;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_DURABLE, false);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_DURABLE, false);
 	rig_tokens(&r, 1, 4 * RIG_CHUNK);
 	rig_compute(&r, 4 * RIG_CHUNK);
 	rig_prep(&r, &op, KVF_OP_STORE, 0, 4 * RIG_CHUNK);
@@ -204,7 +145,7 @@ static void test_levels(void)
 	CU_ASSERT_EQUAL(c.status, KVF_EDROPPED);
 	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_INDEXED);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_damage_is_a_miss(void)
@@ -213,8 +154,8 @@ static void test_damage_is_a_miss(void)
 	struct memtier m;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
-	only_below(&r, 1, 4);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(&r, 1, 4);
 	m.chunk[2].bytes[KVF_SLOT_HEADER_BYTES + 77] ^= 1; /* payload */
 	rig_wipe(&r);
 	c = rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0);
@@ -225,10 +166,10 @@ static void test_damage_is_a_miss(void)
 	/* The damaged chunk left its tier. */
 	CU_ASSERT_EQUAL(m.n_chunks, 3);
 	m.chunk[0].bytes[40] ^= 1; /* header */
-	only_below(&r, 2, 1);
+	tier_rig_only_below(&r, 2, 1);
 	rig_tokens(&r, 1, 4 * RIG_CHUNK);
 	memcpy(m.chunk[1].bytes, m.chunk[m.n_chunks - 1].bytes, KVF_SLOT_HEADER_BYTES); /* another chunk's header */
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* A store that keeps payloads alone may give back fewer bytes, with a checksum that fits them. */
@@ -238,14 +179,14 @@ static void test_cut_payload(void)
 	struct memtier m;
 	struct rig r;
 
-	open_with(&r, &m, 16, 0, false);
-	only_below(&r, 1, 2);
+	tier_rig_open(&r, &m, 16, 0, false);
+	tier_rig_only_below(&r, 1, 2);
 	m.chunk[1].payload_bytes -= 64;
 	m.chunk[1].checksum = kvf_checksum(m.chunk[1].bytes, m.chunk[1].payload_bytes);
 	c = rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0);
 	CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_breaker(void)
@@ -256,8 +197,8 @@ static void test_breaker(void)
 	struct memtier m;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
-	only_below(&r, 1, 6);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(&r, 1, 6);
 	m.fail = KVF_EIO;
 	for (int i = 0; i < 6; i++)
 		CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
@@ -272,15 +213,15 @@ static void test_breaker(void)
 	CU_ASSERT_EQUAL(c.tokens, 0);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_TIER);
 	CU_ASSERT_EQUAL(m.batches, 0);
-	store(&r, 2, 2);
+	tier_rig_store(&r, 2, 2);
 	/* It works again: the next request after the back-off is the probe. */
 	m.fail = 0;
-	fake_now += 200000000;
+	tier_rig_now += 200000000;
 	rig_tokens(&r, 1, 6 * RIG_CHUNK);
 	CU_ASSERT(rig_lookup(&r, 0, 0).tokens <= 6 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].breaker, 0);
 	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* A tier that hangs: operations end at their deadline, its slots are in quarantine, the rest goes on. */
@@ -292,10 +233,10 @@ static void test_hanging_tier(void)
 	struct rig r;
 	uint64_t id;
 
-	open_with(&r, &m, 8, KVF_TIER_RECORDS | KVF_TIER_SYNC_EXISTS, false);
-	only_below(&r, 1, 4);
+	tier_rig_open(&r, &m, 8, KVF_TIER_RECORDS | KVF_TIER_SYNC_EXISTS, false);
+	tier_rig_only_below(&r, 1, 4);
 	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
-	op.deadline_ns = fake_now + 1000;
+	op.deadline_ns = tier_rig_now + 1000;
 	id = rig_submit(&r, &op);
 	kvf_poll(r.engine, &c, 0); /* asks */
 	kvf_poll(r.engine, &c, 0);
@@ -303,19 +244,19 @@ static void test_hanging_tier(void)
 	for (int i = 0; i < 10; i++)
 		kvf_poll(r.engine, &c, 0);
 	CU_ASSERT(m.n_held > 0);
-	fake_now += 2000;
+	tier_rig_now += 2000;
 	c = rig_await(&r, id);
 	CU_ASSERT_EQUAL(c.status, KVF_ETIMEDOUT);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_LATE);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, m.n_held);
 	CU_ASSERT_EQUAL(m.cancels, m.n_held);
 	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
-	store(&r, 2, 3);
+	tier_rig_store(&r, 2, 3);
 	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_EBUSY);
 	m.hold = false;
-	flush(&r);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, 0);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_staging(void)
@@ -324,9 +265,9 @@ static void test_staging(void)
 	struct memtier m;
 	struct rig r;
 
-	open_with(&r, &m, 8, KVF_TIER_RECORDS, true);
-	store(&r, 1, 12);
-	flush(&r);
+	tier_rig_open(&r, &m, 8, KVF_TIER_RECORDS, true);
+	tier_rig_store(&r, 1, 12);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
 	CU_ASSERT_EQUAL(m.n_chunks, 12);
 	rig_wipe(&r);
@@ -334,7 +275,7 @@ static void test_staging(void)
 	CU_ASSERT_EQUAL(c.tokens, 12 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 12 * RIG_CHUNK), 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_remove_below(void)
@@ -343,15 +284,15 @@ static void test_remove_below(void)
 	struct kvf_op op;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
-	store(&r, 1, 4);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_store(&r, 1, 4);
 	/* Spills may be on their way: the removal must catch up with them. */
 	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
 	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
 	CU_ASSERT_EQUAL(m.n_chunks, 0);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
-	store(&r, 1, 4);
-	flush(&r);
+	tier_rig_store(&r, 1, 4);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.n_chunks, 4);
 	m.fail = KVF_EIO;
 	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
@@ -359,13 +300,13 @@ static void test_remove_below(void)
 	m.fail = 0;
 	kvf_prep_clear(&op, KVF_TIER_CUSTOM);
 	CU_ASSERT_EQUAL(kvf_submit(r.engine, &op, 1, &(uint64_t){ 0 }), KVF_ENOTSUP);
-	close_with(&r, &m);
-	open_with(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_CLEARS, false);
-	store(&r, 1, 4);
+	tier_rig_close(&r, &m);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_CLEARS, false);
+	tier_rig_store(&r, 1, 4);
 	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
 	CU_ASSERT_EQUAL(m.n_chunks, 0);
 	CU_ASSERT_EQUAL(m.clears, 1);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* A put on its way and a tier that does the last request first: the removal must not be sent before the put is over. */
@@ -377,9 +318,9 @@ static void remove_behind_puts(uint32_t tiers)
 	struct rig r;
 	uint64_t id;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
 	m.hold = m.backwards = true;
-	store(&r, 1, 2);
+	tier_rig_store(&r, 1, 2);
 	for (int i = 0; i < 20; i++)
 		kvf_poll(r.engine, &c, 0);
 	CU_ASSERT_EQUAL(m.n_held, 2);
@@ -393,7 +334,7 @@ static void remove_behind_puts(uint32_t tiers)
 	CU_ASSERT_EQUAL(m.n_chunks, 0);
 	CU_ASSERT_EQUAL(m.puts, 2);
 	CU_ASSERT_EQUAL(m.removes, 2);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 static void test_remove_catches_up(void)
@@ -410,8 +351,8 @@ static void test_named_tiers(void)
 	struct kvf_op op;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
-	only_below(&r, 1, 4);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(&r, 1, 4);
 	m.batches = 0;
 	kvf_prep_lookup(&op, r.seq, 0, KVF_TIER_RAM, 0);
 	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 0);
@@ -428,7 +369,7 @@ static void test_named_tiers(void)
 	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0).tokens, 0);
 	CU_ASSERT_EQUAL(kvf_set_frozen(r.engine, 0), KVF_OK);
 	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* A put that hangs: the store that waits for it ends, its slot is in quarantine, and a late yes counts for nothing. */
@@ -440,7 +381,7 @@ static void test_late_put(void)
 	struct rig r;
 	uint64_t id;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_DURABLE, false);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS | KVF_TIER_DURABLE, false);
 	rig_tokens(&r, 1, RIG_CHUNK);
 	rig_compute(&r, RIG_CHUNK);
 	rig_prep(&r, &op, KVF_OP_STORE, 0, RIG_CHUNK);
@@ -451,7 +392,7 @@ static void test_late_put(void)
 	for (int i = 0; i < 20; i++)
 		kvf_poll(r.engine, &c, 0);
 	CU_ASSERT_EQUAL(m.n_held, 1);
-	fake_now += 31000000000ull;
+	tier_rig_now += 31000000000ull;
 	c = rig_await(&r, id);
 	CU_ASSERT_EQUAL(c.status, KVF_EDROPPED);
 	CU_ASSERT_EQUAL(c.level, KVF_LEVEL_INDEXED);
@@ -461,13 +402,13 @@ static void test_late_put(void)
 	CU_ASSERT_EQUAL(m.cancels, 1);
 	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
 	m.hold = false;
-	flush(&r);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].puts, 0);
 	/* It is sent again by the next store of the chunk. */
 	CU_ASSERT_EQUAL(rig_run(&r, &op).level, KVF_LEVEL_DURABLE);
 	CU_ASSERT_EQUAL(m.puts, 2);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* Switched off and on again; a slow spill rate. */
@@ -477,32 +418,32 @@ static void test_operating(void)
 	struct memtier m;
 	struct rig r;
 
-	open_with(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
 	CU_ASSERT_EQUAL(kvf_set_tier(r.engine, KVF_TIER_CUSTOM, 0), KVF_OK);
-	store(&r, 1, 4);
-	flush(&r);
+	tier_rig_store(&r, 1, 4);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.n_chunks, 0);
 	CU_ASSERT_EQUAL(kvf_set_tier(r.engine, KVF_TIER_CUSTOM, 1), KVF_OK);
-	store(&r, 1, 4);
-	flush(&r);
+	tier_rig_store(&r, 1, 4);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.n_chunks, 4);
 	s = rig_stats(&r);
 	/* Two chunks a second: after a second two went, give or take the bucket's depth. */
 	CU_ASSERT_EQUAL(kvf_set_rates(r.engine, 2 * s.payload_bytes, 0), KVF_OK);
-	store(&r, 2, 8);
+	tier_rig_store(&r, 2, 8);
 	for (int i = 0; i < 40; i++) {
 		struct kvf_completion c;
 
-		fake_now += 25000000;
+		tier_rig_now += 25000000;
 		kvf_poll(r.engine, &c, 0);
 		kvf_poll(r.engine, &c, 0);
 	}
 	CU_ASSERT(m.n_chunks - 4 >= 2);
 	CU_ASSERT(m.n_chunks - 4 <= 4);
 	CU_ASSERT_EQUAL(kvf_set_rates(r.engine, 0, 0), KVF_OK);
-	flush(&r);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.n_chunks, 12);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 /* Gets that find no room keep no put from being written. */
@@ -514,21 +455,21 @@ static void test_full_for_one_kind(void)
 	struct kvf_op op;
 	uint64_t id;
 
-	open_with(&r, &m, 32, 0, false);
-	only_below(&r, 1, 4);
+	tier_rig_open(&r, &m, 32, 0, false);
+	tier_rig_only_below(&r, 1, 4);
 	m.full_kind = KVF_REQ_GET;
 	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
 	id = rig_submit(&r, &op);
 	for (int i = 0; i < 10; i++)
 		kvf_poll(r.engine, NULL, 0);
-	store(&r, 2, 3);
-	flush(&r);
+	tier_rig_store(&r, 2, 3);
+	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.puts, 7);
 	CU_ASSERT_EQUAL(m.gets, 0);
 	m.full_kind = 0;
 	c = rig_await(&r, id);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
-	close_with(&r, &m);
+	tier_rig_close(&r, &m);
 }
 
 int main(int argc, char **argv)

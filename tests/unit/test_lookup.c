@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lookups and the leases they give: what they count, what a lease holds, and what happens without memory. */
+#include "tests/harness.h"
+#include "tests/support/tier_rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LONG 3600000000000ull
+#define TAIL 10u
+
+/* ---- numbers ---- */
+
+/* need is what the host has not computed yet of what it may use: all but the last token. */
+static void test_usable_and_need(void)
+{
+	static const struct {
+		uint32_t computed, need;
+	} of[] = { { 0, 4 * RIG_CHUNK - 1 }, { 4 * RIG_CHUNK - 2, 1 }, { 4 * RIG_CHUNK - 1, 0 }, { 4 * RIG_CHUNK, 0 } };
+	struct kvf_completion c;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	tier_rig_store(&r, 1, 4);
+	for (unsigned i = 0; i < KVF_ARRAY_LEN(of); i++) {
+		c = rig_lookup(&r, of[i].computed, 0);
+		CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(c.usable, 4 * RIG_CHUNK - 1);
+		CU_ASSERT_EQUAL(c.need, of[i].need);
+		CU_ASSERT_EQUAL(c.ram_tokens, 4 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(c.reason, KVF_REASON_NONE);
+		CU_ASSERT_EQUAL(c.lease_id, 0);
+	}
+	/* Of a longer prompt all of the hit is usable. */
+	rig_tokens(&r, 1, 4 * RIG_CHUNK + 1);
+	c = rig_lookup(&r, 0, 0);
+	CU_ASSERT_EQUAL(c.usable, 4 * RIG_CHUNK);
+	rig_tokens(&r, 9, 4 * RIG_CHUNK);
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.usable, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_MISS);
+	CU_ASSERT_EQUAL(c.lease_id, 0);
+	rig_tokens(&r, 9, 0);
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.usable, 0);
+	rig_close(&r);
+}
+
+/* Hits shorter than the setting are none, for lookups and for retrieves. */
+static void test_least_tokens(void)
+{
+	struct kvf_completion c;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16, .extra_key = "min_retrieve_tokens", .extra_value = "128" });
+	tier_rig_store(&r, 1, 3);
+	rig_tokens(&r, 1, RIG_CHUNK);
+	c = rig_lookup(&r, 0, 0);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.ram_tokens, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_POLICY);
+	c = rig_retrieve(&r, 0, RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.tokens, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_POLICY);
+	rig_tokens(&r, 1, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0).tokens, 2 * RIG_CHUNK);
+	/* It is the prefix that counts, not how much of it a retrieve asks for. */
+	CU_ASSERT_EQUAL(rig_retrieve(&r, RIG_CHUNK, RIG_CHUNK, 0).tokens, RIG_CHUNK);
+	rig_tokens(&r, 9, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0).reason, KVF_REASON_MISS);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).reason, KVF_REASON_MISS);
+	rig_close(&r);
+}
+
+/* A prefix that begins in RAM and goes on below. */
+static void test_part_below(void)
+{
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_store(&r, 1, 5);
+	tier_rig_flush(&r);
+	kvf_prep_remove(&op, r.seq, 2 * RIG_CHUNK, RIG_CHUNK, KVF_TIER_RAM);
+	rig_run(&r, &op);
+	m.exists = 0;
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(c.tokens, 5 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(m.exists, 1);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
+	rig_unpin(&r, c.lease_id, 0, SIZE_MAX);
+	/* Nobody has the fourth: the fifth counts for nothing, though it is in RAM. */
+	kvf_prep_remove(&op, r.seq, 3 * RIG_CHUNK, RIG_CHUNK, 0);
+	rig_run(&r, &op);
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(c.tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_MISS);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 2);
+	tier_rig_close(&r, &m);
+}
+
+/* What submit saw in RAM and was removed before the turn is no hit. */
+static void test_removed_meanwhile(void)
+{
+	struct kvf_completion c;
+	struct kvf_op ops[2];
+	uint64_t id[2];
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	tier_rig_store(&r, 1, 4);
+	kvf_prep_remove(&ops[0], r.seq, RIG_CHUNK, RIG_CHUNK, 0);
+	kvf_prep_lookup(&ops[1], r.seq, 0, 0, LONG);
+	CU_ASSERT_EQUAL_FATAL(kvf_submit(r.engine, ops, 2, id), 2);
+	c = rig_await(&r, id[1]);
+	CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 1);
+	rig_close(&r);
+}
+
+/* ---- leases ---- */
+
+/* A pin is clipped to half of the pool and says so; what it holds stays, whatever comes. */
+static void test_pin_cap(void)
+{
+	struct kvf_completion c;
+	struct kvf_op op;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 8 });
+	tier_rig_store(&r, 1, 6);
+	kvf_prep_pin(&op, r.seq, 0, 6 * RIG_CHUNK, LONG);
+	c = rig_run(&r, &op);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
+	for (uint64_t i = 2; i < 8; i++)
+		tier_rig_store(&r, i, 4);
+	rig_tokens(&r, 1, 6 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 4 * RIG_CHUNK);
+	/* Who leases what is leased already needs no more room. */
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, LONG).reason, KVF_REASON_MISS);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
+	rig_close(&r);
+}
+
+/* A lease of a whole prompt: all but its last, partial chunk, then that one too. */
+static void test_unpin_partial_chunk(void)
+{
+	const uint32_t n = 2 * RIG_CHUNK + TAIL;
+	struct kvf_completion c;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16, .unfull = true });
+	rig_tokens(&r, 1, n);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, n, 0).tokens, n);
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(c.tokens, n);
+	CU_ASSERT_EQUAL(c.ram_tokens, n);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 3);
+	/* Parts of chunks are not given back. */
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, RIG_CHUNK - 1).tokens, 0);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 1, RIG_CHUNK).tokens, 0);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 2 * RIG_CHUNK, TAIL - 1).tokens, 0);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 1, 2 * RIG_CHUNK).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 2 * RIG_CHUNK, TAIL).tokens, TAIL);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 1);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).status, KVF_ENOENT);
+	/* All of it at once, and the same number of tokens comes back that was leased. */
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, n).tokens, n);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 0);
+	rig_close(&r);
+}
+
+/* ---- without memory ---- */
+
+static uint32_t allocs_left;
+
+static void *some_alloc(size_t n, void *user)
+{
+	(void)user;
+	if (!allocs_left)
+		return NULL;
+	allocs_left--;
+	return malloc(n);
+}
+
+static void some_release(void *p, size_t n, void *user)
+{
+	(void)n;
+	(void)user;
+	free(p);
+}
+
+/* The operation with so many allocations and no more; false when submit refused it. */
+static bool run_with(struct rig *r, const struct kvf_op *op, uint32_t allocs, struct kvf_completion *c)
+{
+	uint64_t id;
+	int rc;
+
+	allocs_left = allocs;
+	rc = kvf_submit(r->engine, op, 1, &id);
+	if (rc == 1)
+		*c = rig_await(r, id);
+	allocs_left = UINT32_MAX;
+	CU_ASSERT(rc == 1 || rc == KVF_ENOMEM);
+	return rc == 1;
+}
+
+/* A lookup without memory for its lease is still an answer; a pin is nothing without one. */
+static void test_no_memory(void)
+{
+	static const struct kvf_allocator allocator = { sizeof(allocator), some_alloc, some_release, NULL };
+	unsigned seen[2][2] = { { 0 } };
+
+	for (uint32_t allocs = 0; allocs < 12; allocs++) {
+		for (int pin = 0; pin < 2; pin++) {
+			struct kvf_completion c = { 0 };
+			struct kvf_op op;
+			struct rig r;
+
+			allocs_left = UINT32_MAX;
+			rig_open(&r, &(struct rig_options){ .slots = 1024, .allocator = &allocator });
+			tier_rig_store(&r, 1, 40);
+			kvf_prep_lookup(&op, r.seq, 0, 0, LONG);
+			if (pin)
+				kvf_prep_pin(&op, r.seq, 0, 40 * RIG_CHUNK, LONG);
+			if (run_with(&r, &op, allocs, &c)) {
+				seen[pin][!!c.lease_id]++;
+				CU_ASSERT_EQUAL(c.tokens, 40 * RIG_CHUNK);
+				CU_ASSERT_EQUAL(c.reason, c.lease_id ? KVF_REASON_NONE : KVF_REASON_MEMORY);
+				CU_ASSERT_EQUAL(c.status, pin && !c.lease_id ? KVF_ENOMEM : KVF_OK);
+				CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, c.lease_id ? 40 : 0);
+			}
+			rig_close(&r);
+		}
+	}
+	for (int pin = 0; pin < 2; pin++)
+		CU_ASSERT(seen[pin][0] && seen[pin][1]);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{ "usable_and_need", test_usable_and_need },
+		{ "least_tokens", test_least_tokens },
+		{ "part_below", test_part_below },
+		{ "removed_meanwhile", test_removed_meanwhile },
+		{ "pin_cap", test_pin_cap },
+		{ "unpin_partial_chunk", test_unpin_partial_chunk },
+		{ "no_memory", test_no_memory },
+	};
+
+	return kvf_test_main("lookup", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
