@@ -6,7 +6,10 @@
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
+#include "base/checksum_avx2.h"
 #include "base/mem.h"
+
+#define LONG 256u /* bytes from which on it matters how */
 
 struct kvf_checksum {
 	XXH3_state_t state; /* asks for 64-byte alignment, which kvf_mem_alloc() gives to anything of its size */
@@ -14,6 +17,10 @@ struct kvf_checksum {
 
 uint64_t kvf_checksum(const void *p, size_t n)
 {
+#ifdef KVF_CHECKSUM_AVX2
+	if (n >= LONG && kvf_checksum_has_avx2())
+		return kvf_checksum_avx2(p, n);
+#endif
 	return XXH3_64bits(p, n);
 }
 
@@ -38,8 +45,15 @@ void kvf_checksum_begin(struct kvf_checksum *sum)
 
 void kvf_checksum_add(struct kvf_checksum *sum, const void *p, size_t n)
 {
-	if (n)
-		(void)XXH3_64bits_update(&sum->state, p, n);
+	if (!n)
+		return;
+#ifdef KVF_CHECKSUM_AVX2
+	if (kvf_checksum_has_avx2()) {
+		kvf_checksum_add_avx2(&sum->state, p, n);
+		return;
+	}
+#endif
+	(void)XXH3_64bits_update(&sum->state, p, n);
 }
 
 uint64_t kvf_checksum_end(const struct kvf_checksum *sum)

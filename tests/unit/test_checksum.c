@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/checksum.h"
 #include "base/mem.h"
@@ -70,6 +71,20 @@ static void test_slices(void)
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
 }
 
+/* However many bytes: what libxxhash says, by whatever instructions. */
+static void test_as_the_library(void)
+{
+	static uint8_t buf[9000];
+
+	for (size_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(i * 31 + i / 256);
+	for (size_t n = 0; n <= sizeof(buf); n += n < 1100 ? 1 : 97) {
+		size_t from = n % 7 < sizeof(buf) - n ? n % 7 : 0;
+
+		CU_ASSERT_EQUAL(kvf_checksum(buf + from, n), XXH3_64bits(buf + from, n));
+	}
+}
+
 static void test_no_memory(void)
 {
 	struct kvf_allocator none = { sizeof(none), no_memory, no_release, NULL };
@@ -85,6 +100,7 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "known", test_known },
 		{ "slices", test_slices },
+		{ "as_the_library", test_as_the_library },
 		{ "no_memory", test_no_memory },
 	};
 
