@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/report.h"
+#include "config/quota.h"
 #include "config/load.h"
 #include "config/state.h"
 #include "config/value.h"
@@ -115,6 +116,16 @@ static void check_kept(const struct kvf_state *state)
 	}
 }
 
+/* Every entry of a kept list of quotas can be read, to its end. */
+static void check_quotas(const char *list)
+{
+	struct kvf_quota quota;
+
+	while (kvf_quota_next(&list, &quota))
+		MUST(quota.salt[0] && quota.bytes > 0 && kvf_quota_of(list, quota.salt) == 0);
+	MUST(*list == '\0');
+}
+
 static void check_settings(const struct kvf_settings *s)
 {
 	MUST(s->chunk_size >= 1 && s->chunk_size <= 65536);
@@ -123,6 +134,8 @@ static void check_settings(const struct kvf_settings *s)
 	MUST(s->log_level <= KVF_LOG_DEBUG && s->max_ops >= 1);
 	MUST(s->local_disk && s->remote_url && s->gpu_to_numa_mapping && s->python_hash_seed);
 	MUST(strcmp(s->remote_serde, "naive") == 0 || !*s->remote_serde);
+	check_quotas(s->quota_min);
+	check_quotas(s->quota_max);
 }
 
 static void see_item(const struct kvf_config_item *item, void *arg)

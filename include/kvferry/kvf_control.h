@@ -123,12 +123,14 @@ KVF_API int kvf_set_pool_bytes(struct kvf_engine *engine, uint64_t bytes);
 
 /*
  * Guaranteed minimum and bound, in bytes of the pool, of what sequences with this salt keep in RAM. max_bytes 0 = no
- * bound. Applies to chunks stored from now on; both 0 takes the quota away. At most 63 salts have one. KVF_OK,
+ * bound. Applies to chunks stored from now on; both 0 takes the quota away. At most 63 salts have one. Those of the
+ * configuration, kvf_quota_min and kvf_quota_max, are there from the start. KVF_OK,
  * KVF_EINVAL, KVF_ERANGE (min over max, or all minimums over half of the pool), KVF_EQUOTA (64 salts), KVF_ENOMEM.
  */
 KVF_API int kvf_set_quota(struct kvf_engine *engine, const char *salt, uint64_t min_bytes, uint64_t max_bytes);
 
-/* Bounds on bytes per second, 0 = none: of spills, and of chunks brought up by prefetches. */
+/* Bounds on bytes per second, 0 = none: of spills, and of chunks brought up by prefetches. At first those of the
+ * configuration: kvf_spill_rate, kvf_prefetch_rate. */
 KVF_API int kvf_set_rates(struct kvf_engine *engine, uint64_t spill_bytes_per_s, uint64_t prefetch_bytes_per_s);
 
 /* 0: all is well; else bits of what is not. */

@@ -121,7 +121,6 @@ int kvf_set_pool_bytes(struct kvf_engine *e, uint64_t bytes)
 
 int kvf_set_quota(struct kvf_engine *e, const char *salt, uint64_t min_bytes, uint64_t max_bytes)
 {
-	uint64_t min, max;
 	int rc;
 
 	if (!e || !salt || !salt[0])
@@ -129,15 +128,7 @@ int kvf_set_quota(struct kvf_engine *e, const char *salt, uint64_t min_bytes, ui
 	rc = enter_alive(e);
 	if (rc)
 		return rc;
-	min = kvf_div_up(min_bytes, e->pool.slot_bytes);
-	max = max_bytes / e->pool.slot_bytes;
-	if (max_bytes && !max)
-		rc = kvf_refuse(e, KVF_ERANGE, "max_bytes: %llu is less than one slot of %u",
-				(unsigned long long)max_bytes, e->pool.slot_bytes);
-	else if (min > UINT32_MAX || max > UINT32_MAX)
-		rc = kvf_refuse(e, KVF_ERANGE, "min_bytes, max_bytes: more than %u slots", UINT32_MAX);
-	else
-		rc = kvf_tenant_set(e, kvf_seq_tenant(salt), (uint32_t)min, (uint32_t)max);
+	rc = kvf_quota_set(e, salt, min_bytes, max_bytes);
 	return kvf_exit(e, rc);
 }
 
@@ -148,8 +139,7 @@ int kvf_set_rates(struct kvf_engine *e, uint64_t spill_bytes_per_s, uint64_t pre
 	if (rc)
 		return rc;
 	kvf_clock_update(&e->clock);
-	e->spill_rate = (struct kvf_bucket){ spill_bytes_per_s, e->clock.now_ns, 1 };
-	e->prefetch_rate = (struct kvf_bucket){ prefetch_bytes_per_s, e->clock.now_ns, 1 };
+	kvf_rates_set(e, spill_bytes_per_s, prefetch_bytes_per_s);
 	kvf_arm(e);
 	return kvf_exit(e, KVF_OK);
 }

@@ -121,7 +121,8 @@ static int put_row(struct kvf_apply *apply, size_t i, const struct kvf_given *gi
 		report_wrong(apply, key, given, shown, &verdict);
 		return KVF_OK;
 	}
-	if (given->comma && (key->type == KVF_TYPE_PATHS || key->type == KVF_TYPE_LIST)) {
+	if (given->comma && (key->type == KVF_TYPE_PATHS || key->type == KVF_TYPE_LIST ||
+				    key->type == KVF_TYPE_GB_MAP)) {
 		kvf_apply_error(apply,
 			"%s: %s: \"%s\": a comma inside an element; it separates elements",
 			given->origin, given->name, shown);

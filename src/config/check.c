@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/report.h"
+#include "config/quota.h"
 #include "config/state.h"
 
 static bool given(const struct kvf_state *state, const char *name, enum kvf_key_place place)
@@ -54,6 +55,37 @@ static void check_pool(const struct kvf_state *state, struct kvf_report *report)
 			"%s: discard_partial_chunks wins over save_unfull_chunk: the last chunk is "
 			"not stored",
 			origin(state, "discard_partial_chunks", KVF_PLACE_EXTRA));
+}
+
+/* Salts are not shown: see quota.h. */
+static void check_quotas(const struct kvf_state *state, struct kvf_report *report)
+{
+	const struct kvf_settings *s = &state->settings;
+	const char *at = s->quota_min;
+	struct kvf_quota quota;
+	unsigned int n = 0;
+	unsigned int salts;
+
+	while (kvf_quota_next(&at, &quota)) {
+		uint64_t max = kvf_quota_of(s->quota_max, quota.salt);
+
+		n++;
+		if (max && quota.bytes > max)
+			kvf_report_add(report, KVF_ERROR,
+				"%s: kvf_quota_min: the salt of entry %u is guaranteed %llu bytes, more "
+				"than the %llu that kvf_quota_max gives it",
+				origin(state, "kvf_quota_min", KVF_PLACE_EXTRA), n,
+				(unsigned long long)quota.bytes, (unsigned long long)max);
+	}
+	salts = n;
+	at = s->quota_max;
+	while (kvf_quota_next(&at, &quota))
+		salts += kvf_quota_of(s->quota_min, quota.salt) == 0;
+	if (salts > KVF_QUOTA_SALTS_MAX)
+		kvf_report_add(report, KVF_ERROR,
+			"%s: %s: %u salts have a quota; at most %d",
+			origin(state, n ? "kvf_quota_min" : "kvf_quota_max", KVF_PLACE_EXTRA),
+			n ? "kvf_quota_min" : "kvf_quota_max", salts, KVF_QUOTA_SALTS_MAX);
 }
 
 static void check_disk(const struct kvf_state *state, struct kvf_report *report)
@@ -110,6 +142,7 @@ static void check_remote(const struct kvf_state *state, struct kvf_report *repor
 static void check_all(const struct kvf_state *state, struct kvf_report *report)
 {
 	check_pool(state, report);
+	check_quotas(state, report);
 	check_disk(state, report);
 	check_remote(state, report);
 }

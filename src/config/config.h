@@ -41,6 +41,10 @@ struct kvf_settings {
 	uint64_t first_rank_max_local_cpu_bytes; /* pool of rank 0 when only it stores; 0 =
 						    max_local_cpu_bytes */
 	const char *gpu_to_numa_mapping; /* numa_mode manual: "gpu:node,gpu:node" */
+	const char *quota_min; /* kvf_quota_min, kvf_quota_max: "salt:GB,salt:GB", see quota.h */
+	const char *quota_max;
+	uint64_t spill_rate; /* kvf_spill_rate, kvf_prefetch_rate: bytes per second; 0: no bound */
+	uint64_t prefetch_rate;
 
 	/* keys */
 	const char *pre_caching_hash_algorithm;

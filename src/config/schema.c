@@ -202,6 +202,7 @@ const char *kvf_type_name(enum kvf_key_type type)
 		[KVF_TYPE_INTS] = "a list of whole numbers",
 		[KVF_TYPE_NUMBERS] = "a list of numbers",
 		[KVF_TYPE_INT_MAP] = "a map of whole numbers",
+		[KVF_TYPE_GB_MAP] = "a map of salts, each with a number of GB",
 		[KVF_TYPE_HASH_SEED] = "random, or a whole number from 0 to 4294967295",
 		[KVF_TYPE_MAP] = "a map",
 		[KVF_TYPE_ANY] = "anything",

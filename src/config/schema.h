@@ -41,6 +41,7 @@ enum kvf_key_type {
 	KVF_TYPE_INTS, /* const char *, "1,2" */
 	KVF_TYPE_NUMBERS, /* const char *, "0.1,0.2" */
 	KVF_TYPE_INT_MAP, /* const char *, "0:1,1:1" */
+	KVF_TYPE_GB_MAP, /* const char *, "salt:1.5,salt:2": see quota.h */
 	KVF_TYPE_HASH_SEED, /* const char *, "random" or 0..4294967295 */
 	KVF_TYPE_MAP, /* extra_config itself */
 	KVF_TYPE_ANY /* anything, kept as text */

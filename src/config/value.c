@@ -305,6 +305,7 @@ static bool fits_form(enum kvf_key_type type, enum kvf_form form)
 	case KVF_TYPE_MAP:
 		return form == KVF_FORM_MAP;
 	case KVF_TYPE_INT_MAP:
+	case KVF_TYPE_GB_MAP:
 		return form != KVF_FORM_LIST;
 	case KVF_TYPE_PATHS:
 	case KVF_TYPE_LIST:
@@ -340,6 +341,7 @@ static int by_type(const struct kvf_key *key, char *text, enum kvf_form form, st
 	case KVF_TYPE_INTS:
 	case KVF_TYPE_NUMBERS:
 	case KVF_TYPE_INT_MAP:
+	case KVF_TYPE_GB_MAP:
 		return kvf_list_normalise(
 			(enum kvf_key_type)key->type, text, v->hint, sizeof(v->hint));
 	case KVF_TYPE_HASH_SEED:

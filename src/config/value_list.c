@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "config/number.h"
+#include "config/quota.h"
 #include "config/value.h"
 
 void kvf_write_whole(char *text, bool negative, uint64_t whole)
@@ -79,6 +80,8 @@ static int check_element(enum kvf_key_type type, const char *s, size_t n, char *
 			       : refuse(hint, size, s, n, "is not a number");
 	case KVF_TYPE_INT_MAP:
 		return check_pair(s, n, hint, size);
+	case KVF_TYPE_GB_MAP:
+		return kvf_quota_check(s, n, hint, size);
 	case KVF_TYPE_PATHS:
 		if (n == 0)
 			return refuse(hint, size, s, n, "is no directory");
@@ -145,6 +148,10 @@ int kvf_list_normalise(enum kvf_key_type type, char *text, char *hint, size_t si
 				text[used] = ',';
 			if (type == KVF_TYPE_PATHS && is_repeated(text, at, n))
 				return refuse(hint, size, text + at, n, "is named twice");
+			if (type == KVF_TYPE_GB_MAP && kvf_quota_repeated(text, at, n)) {
+				snprintf(hint, size, "a salt is named twice");
+				return KVF_ECONFIG;
+			}
 			used = at + n;
 		}
 		if (!next)

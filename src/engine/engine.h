@@ -289,7 +289,10 @@ void kvf_tenant_touch(struct kvf_engine *e, const uint32_t *path, uint32_t n);
 uint32_t kvf_tenant_victim(struct kvf_engine *e, uint32_t tenant);
 /* It holds all it may: it can only replace its own. */
 bool kvf_tenant_full(const struct kvf_engine *e, uint32_t tenant);
-int kvf_tenant_set(struct kvf_engine *e, uint32_t salt_hash, uint32_t min, uint32_t max);
+/* kvf_set_quota() without its guards. */
+int kvf_quota_set(struct kvf_engine *e, const char *salt, uint64_t min_bytes, uint64_t max_bytes);
+/* Those of the configuration. */
+int kvf_quotas_open(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report);
 
 /* ---- device.c ---- */
 
@@ -343,6 +346,8 @@ uint64_t kvf_store_bound(const struct kvf_engine *e, uint64_t seq_tokens);
 bool kvf_bucket_take(struct kvf_bucket *bucket, uint64_t now_ns, uint64_t n);
 /* When it will allow the next one. */
 uint64_t kvf_bucket_ready_ns(const struct kvf_bucket *bucket, uint64_t now_ns);
+/* Bytes per second, 0: no bound. The clock has just been read. */
+void kvf_rates_set(struct kvf_engine *e, uint64_t spill, uint64_t prefetch);
 
 /* ---- turn.c, shutdown.c, verify.c ---- */
 

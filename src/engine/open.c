@@ -302,9 +302,12 @@ static int build(struct kvf_engine *e, const struct kvf_open_params *p, const st
 	if (!rc)
 		rc = build_pool(e, s, p->report);
 	if (!rc)
+		rc = kvf_quotas_open(e, s, p->report);
+	if (!rc)
 		rc = build_operations(e, p);
 	if (rc)
 		return rc;
+	kvf_rates_set(e, s->spill_rate, s->prefetch_rate);
 	init_seqs(e);
 	rc = build_tiers(e, p, config);
 	if (!rc)

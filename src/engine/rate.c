@@ -10,14 +10,14 @@ static int64_t depth(const struct kvf_bucket *bucket)
 
 static void refill(struct kvf_bucket *bucket, uint64_t now_ns)
 {
-	uint64_t passed = kvf_min_u64(now_ns - bucket->filled_ns, KVF_NS_PER_S);
-	uint64_t bytes = (uint64_t)((double)passed * (double)bucket->rate / 1e9);
+	double bytes = (double)(now_ns - bucket->filled_ns) * (double)bucket->rate / 1e9;
 
-	if (!bytes)
+	if (bytes < 1)
 		return;
 	bucket->filled_ns = now_ns;
-	bucket->bytes += (int64_t)bytes;
-	if (bucket->bytes > depth(bucket))
+	if (bytes < (double)(depth(bucket) - bucket->bytes))
+		bucket->bytes += (int64_t)bytes;
+	else
 		bucket->bytes = depth(bucket);
 }
 
@@ -38,4 +38,10 @@ uint64_t kvf_bucket_ready_ns(const struct kvf_bucket *bucket, uint64_t now_ns)
 		return now_ns;
 	return kvf_sat_add(bucket->filled_ns,
 			   (uint64_t)((double)(1 - bucket->bytes) * 1e9 / (double)bucket->rate) + 1);
+}
+
+void kvf_rates_set(struct kvf_engine *e, uint64_t spill, uint64_t prefetch)
+{
+	e->spill_rate = (struct kvf_bucket){ spill, e->clock.now_ns, 1 };
+	e->prefetch_rate = (struct kvf_bucket){ prefetch, e->clock.now_ns, 1 };
 }

@@ -6,6 +6,10 @@
  */
 #include "engine/engine.h"
 
+#include "base/report.h"
+#include "config/config.h"
+#include "config/quota.h"
+
 struct kvf_evict *kvf_evict_of(struct kvf_engine *e, uint32_t entry)
 {
 	return &e->tenant[kvf_index_entry(&e->index, entry)->tenant].evict;
@@ -104,7 +108,7 @@ static uint32_t place_for(struct kvf_engine *e, uint32_t salt_hash)
 	return e->n_tenants < KVF_MAX_TENANTS ? e->n_tenants : KVF_NIL;
 }
 
-int kvf_tenant_set(struct kvf_engine *e, uint32_t salt_hash, uint32_t min, uint32_t max)
+static int set_slots(struct kvf_engine *e, uint32_t salt_hash, uint32_t min, uint32_t max)
 {
 	uint64_t all = min;
 	uint32_t t = place_for(e, salt_hash);
@@ -129,5 +133,43 @@ int kvf_tenant_set(struct kvf_engine *e, uint32_t salt_hash, uint32_t min, uint3
 	e->tenant[t].min = min;
 	e->tenant[t].max = max;
 	e->tenant[t].on = min || max;
+	return KVF_OK;
+}
+
+int kvf_quota_set(struct kvf_engine *e, const char *salt, uint64_t min_bytes, uint64_t max_bytes)
+{
+	uint64_t min = kvf_div_up(min_bytes, e->pool.slot_bytes);
+	uint64_t max = max_bytes / e->pool.slot_bytes;
+
+	if (max_bytes && !max)
+		return kvf_refuse(e, KVF_ERANGE, "max_bytes: %llu is less than one slot of %u",
+				  (unsigned long long)max_bytes, e->pool.slot_bytes);
+	if (min > UINT32_MAX || max > UINT32_MAX)
+		return kvf_refuse(e, KVF_ERANGE, "min_bytes, max_bytes: more than %u slots", UINT32_MAX);
+	return set_slots(e, kvf_seq_tenant(salt), (uint32_t)min, (uint32_t)max);
+}
+
+int kvf_quotas_open(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+{
+	static const char *const keys[] = { "kvf_quota_min", "kvf_quota_max" };
+	const char *const lists[] = { s->quota_min, s->quota_max };
+	struct kvf_quota quota;
+
+	_Static_assert(KVF_QUOTA_SALTS_MAX == KVF_MAX_TENANTS - 1, "a place for each salt that may be configured");
+	for (unsigned k = 0; k < 2; k++) {
+		const char *at = lists[k];
+
+		for (unsigned n = 1; kvf_quota_next(&at, &quota); n++) {
+			int rc = kvf_quota_set(e, quota.salt, kvf_quota_of(s->quota_min, quota.salt),
+					       kvf_quota_of(s->quota_max, quota.salt));
+
+			if (!rc)
+				continue;
+			kvf_report_add(report, KVF_ERROR, "extra_config.%s: entry %u: %s", keys[k], n,
+				       rc == KVF_ENOMEM ? kvf_strerror(rc) : e->detail);
+			e->detail[0] = '\0';
+			return rc;
+		}
+	}
 	return KVF_OK;
 }
