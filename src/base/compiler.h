@@ -12,6 +12,15 @@
 #define kvf_likely(x) __builtin_expect(!!(x), 1)
 #define kvf_unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Asks for the memory at p, soon to be read or, with `write`, written. gcc takes a function that does only this for
+ * one without effects and drops calls of it; the empty asm keeps them. */
+#define kvf_prefetch(p, write)                             \
+	do {                                               \
+		const void *kvf_at = (p);                  \
+		__builtin_prefetch(kvf_at, (write));       \
+		__asm__ volatile("" : : "r"(kvf_at));      \
+	} while (0)
+
 #define kvf_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define KVF_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -13,6 +13,8 @@
 
 #define FETCH_ENTRY 12u /* entries ahead of a touch whose lines are asked for */
 #define FETCH_LINKS 6u	/* entries ahead whose neighbours are asked for */
+#define FETCH_VICTIMS 4u /* victims ahead */
+#define FETCH_AGAIN 64u /* victims until the cursor starts again */
 
 int kvf_evict_init(
 	struct kvf_evict *evict, struct kvf_mem *mem, struct kvf_index *index, enum kvf_policy policy)
@@ -113,18 +115,45 @@ static inline void fetch_ahead(const struct kvf_evict *evict, const uint32_t *pa
 {
 	const struct kvf_entry *entry = evict->index->entry;
 
-	if (i >= FETCH_ENTRY && path[i - FETCH_ENTRY] != KVF_NIL) {
-		__builtin_prefetch(&entry[path[i - FETCH_ENTRY]].policy_prev, 1);
-		__builtin_prefetch(&entry[path[i - FETCH_ENTRY]].flags, 1);
-	}
+	if (i >= FETCH_ENTRY && path[i - FETCH_ENTRY] != KVF_NIL)
+		kvf_prefetch(&entry[path[i - FETCH_ENTRY]], 1);
 	if (i >= FETCH_LINKS && path[i - FETCH_LINKS] != KVF_NIL) {
 		const struct kvf_entry *e = &entry[path[i - FETCH_LINKS]];
 
 		if (e->policy_prev != KVF_NIL)
-			__builtin_prefetch(&entry[e->policy_prev].policy_next, 1);
+			kvf_prefetch(&entry[e->policy_prev], 1);
 		if (e->policy_next != KVF_NIL)
-			__builtin_prefetch(&entry[e->policy_next].policy_prev, 1);
+			kvf_prefetch(&entry[e->policy_next], 1);
 	}
+}
+
+/* In order: on the list of its policy, where touching moves it. */
+static inline bool in_order(const struct kvf_entry *e)
+{
+	return (e->flags & (KVF_ENTRY_LISTED | KVF_ENTRY_PARKED)) == KVF_ENTRY_LISTED;
+}
+
+/*
+ * LRU: path[i] to the far end, together with those before it on the path that lie before it in the order already, as
+ * they do when the path was last touched as a whole: of such a run only the ends are written. Returns where on the path
+ * the run begins.
+ */
+static uint32_t touch_run(struct kvf_evict *evict, const uint32_t *path, uint32_t i)
+{
+	struct kvf_entry *entry = evict->index->entry;
+	uint32_t last = path[i];
+
+	if (!in_order(&entry[last])) {
+		unlink_any(evict, last);
+		kvf_evict_push_head(entry, &evict->order, last);
+		return i;
+	}
+	while (i > 0 && path[i - 1] != KVF_NIL && entry[path[i]].policy_prev == path[i - 1]) {
+		fetch_ahead(evict, path, i);
+		i--;
+	}
+	kvf_evict_run_to_head(entry, &evict->order, path[i], last);
+	return i;
 }
 
 void kvf_evict_touch(struct kvf_evict *evict, const uint32_t *path, uint32_t n)
@@ -140,6 +169,10 @@ void kvf_evict_touch(struct kvf_evict *evict, const uint32_t *path, uint32_t n)
 		fetch_ahead(evict, path, i);
 		if (e == KVF_NIL || !(entry[e].flags & KVF_ENTRY_LISTED))
 			continue;
+		if (evict->policy == KVF_POLICY_LRU) {
+			i = touch_run(evict, path, i);
+			continue;
+		}
 		if (evict->lfu)
 			frequency = kvf_evict_lfu_more(evict, entry[e].policy_aux);
 		unlink_any(evict, e);
@@ -174,23 +207,28 @@ void kvf_evict_release(struct kvf_evict *evict, uint32_t e)
 }
 
 /*
- * Victims come one after the other from all over memory: while one is dealt with, the index's cell of the next and the
- * entry of the one after that are on their way.
+ * Victims come one after the other from all over memory. A cursor goes FETCH_VICTIMS ahead of them: what evicting the
+ * entry there will look at is asked for, and so is the entry that the cursor meets next. What is touched or demoted
+ * meanwhile leads it astray, which costs time only; every so often it starts again from the end.
  */
-static inline void fetch_next(const struct kvf_evict *evict, uint32_t e)
+static inline void fetch_victims(struct kvf_evict *evict, uint32_t e)
 {
 	const struct kvf_entry *entry = evict->index->entry;
-	uint32_t next = entry[e].policy_prev;
+	uint32_t at = evict->ahead;
 
-	if (next == KVF_NIL)
-		return;
-	kvf_index_fetch(evict->index, next);
-	if (entry[next].policy_prev != KVF_NIL) {
-		const struct kvf_entry *after = &entry[entry[next].policy_prev];
-
-		__builtin_prefetch(after, 1);
-		__builtin_prefetch(&after->parent_generation, 1);
+	if (!evict->ahead_left || at >= evict->index->used) {
+		evict->ahead_left = FETCH_AGAIN;
+		at = e;
+		for (uint32_t i = 0; i < FETCH_VICTIMS && entry[at].policy_prev != KVF_NIL; i++)
+			at = entry[at].policy_prev;
 	}
+	evict->ahead_left--;
+	kvf_index_fetch(evict->index, at);
+	if (entry[at].parent != KVF_NIL)
+		kvf_prefetch(&entry[entry[at].parent], 1);
+	evict->ahead = entry[at].policy_prev;
+	if (evict->ahead != KVF_NIL)
+		kvf_prefetch(&entry[evict->ahead], 1);
 }
 
 uint32_t kvf_evict_victim(struct kvf_evict *evict)
@@ -210,7 +248,7 @@ uint32_t kvf_evict_victim(struct kvf_evict *evict)
 			break;
 	}
 	if (e != KVF_NIL) {
-		fetch_next(evict, e);
+		fetch_victims(evict, e);
 		return e;
 	}
 	while ((e = evict->parked_kids.tail) != KVF_NIL) {

@@ -49,6 +49,8 @@ struct kvf_evict {
 	struct kvf_evict_list parked_kids; /* had kids when their turn came */
 	struct kvf_evict_lfu *lfu;
 	uint64_t n; /* entries listed */
+	uint32_t ahead;	     /* a victim to come, to fetch memory in time: see fetch_victims() */
+	uint32_t ahead_left; /* victims until `ahead` is set anew */
 };
 
 /* KVF_OK, KVF_ENOMEM. */

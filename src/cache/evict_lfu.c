@@ -69,7 +69,7 @@ void kvf_evict_lfu_link(struct kvf_evict *evict, uint32_t e, uint32_t frequency,
 	struct kvf_evict_lfu *lfu = evict->lfu;
 	struct kvf_entry *entry = evict->index->entry;
 
-	entry[e].policy_aux = frequency;
+	entry[e].policy_aux = (uint16_t)frequency;
 	if (next)
 		kvf_evict_push_tail(entry, &lfu->bucket[frequency], e);
 	else

@@ -68,6 +68,26 @@ static inline void kvf_evict_unlink(
 		list->tail = prev;
 }
 
+/* Entries that follow each other on the list, from `first` to `last`, to where they go last. */
+static inline void kvf_evict_run_to_head(
+	struct kvf_entry *entry, struct kvf_evict_list *list, uint32_t first, uint32_t last)
+{
+	uint32_t prev = entry[first].policy_prev;
+	uint32_t next = entry[last].policy_next;
+
+	if (prev == KVF_NIL)
+		return; /* they are there */
+	entry[prev].policy_next = next;
+	if (next != KVF_NIL)
+		entry[next].policy_prev = prev;
+	else
+		list->tail = prev;
+	entry[first].policy_prev = KVF_NIL;
+	entry[last].policy_next = list->head;
+	entry[list->head].policy_prev = last;
+	list->head = first;
+}
+
 /*
  * LFU: policy_aux is the frequency. The empty list of a frequency costs 8 bytes; which ones are not
  * empty is kept in three levels of bits, so that the lowest is found in three steps.

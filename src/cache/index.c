@@ -18,7 +18,7 @@
 
 #define CAP_MAX ((uint32_t)1 << 31)
 #define HUGE_PAGE ((size_t)2 << 20)
-#define RING 32u /* probes under way: half wait for their cells, half for their entries */
+#define RING 128u /* probes under way: half wait for their cells, half for their entries */
 
 static size_t array_bytes(uint32_t cap)
 {
@@ -125,61 +125,62 @@ static inline bool key_is(const struct kvf_entry *e, const uint8_t *key)
 uint32_t kvf_index_find(const struct kvf_index *index, const uint8_t *key)
 {
 	uint32_t fp = kvf_index_fingerprint(key);
-	const struct kvf_index_cell *c = kvf_index_start(index, fp);
+	const struct kvf_index_cell *line = kvf_index_start(index, fp);
 
-	for (; c->fingerprint; c++) {
-		if (c->fingerprint == fp && key_is(&index->entry[c->entry], key))
-			return c->entry;
+	for (;; line += KVF_INDEX_LINE) {
+		for (uint32_t match = kvf_index_match(line, fp); match; match &= match - 1) {
+			uint32_t e = line[__builtin_ctz(match)].entry;
+
+			if (key_is(&index->entry[e], key))
+				return e;
+		}
+		if (kvf_index_match(line, 0))
+			return KVF_NIL;
 	}
-	return KVF_NIL;
 }
 
-/* Key and state, which may lie across two lines. */
-static inline void fetch_entry(const struct kvf_entry *e)
-{
-	__builtin_prefetch(e);
-	__builtin_prefetch(&e->state);
-}
-
-/* A probe under way: where it stands and what it looks for. */
+/* A probe under way: where it begins and what it looks for, then the entry that is likely to be it. */
 struct probe {
-	const struct kvf_index_cell *at;
+	const struct kvf_index_cell *line;
 	uint32_t fingerprint;
+	uint32_t entry;
 };
 
 static inline void probe_start(
 	const struct kvf_index *index, struct probe *probe, const uint8_t *key)
 {
 	probe->fingerprint = kvf_index_fingerprint(key);
-	probe->at = kvf_index_start(index, probe->fingerprint);
-	__builtin_prefetch(probe->at);
+	probe->line = kvf_index_start(index, probe->fingerprint);
+	kvf_prefetch(probe->line, 0);
 }
 
+/* Its line should be here by now. */
 static inline void probe_cells(const struct kvf_index *index, struct probe *probe)
 {
-	const struct kvf_index_cell *c = probe->at;
+	const struct kvf_index_cell *line = probe->line;
+	uint32_t match;
 
-	while (c->fingerprint && c->fingerprint != probe->fingerprint)
-		c++;
-	probe->at = c;
-	if (c->fingerprint)
-		fetch_entry(&index->entry[c->entry]);
+	while (!(match = kvf_index_match(line, probe->fingerprint)) && !kvf_index_match(line, 0))
+		line += KVF_INDEX_LINE;
+	probe->entry = KVF_NIL;
+	if (!match)
+		return;
+	probe->entry = line[__builtin_ctz(match)].entry;
+	kvf_prefetch(&index->entry[probe->entry], 0);
 }
 
+/* So should its entry. */
 static inline uint32_t probe_end(
 	const struct kvf_index *index, const struct probe *probe, const uint8_t *key)
 {
-	const struct kvf_index_cell *c = probe->at;
-
-	for (; c->fingerprint; c++) {
-		if (c->fingerprint == probe->fingerprint && key_is(&index->entry[c->entry], key))
-			return c->entry;
-	}
-	return KVF_NIL;
+	if (probe->entry == KVF_NIL || kvf_likely(key_is(&index->entry[probe->entry], key)))
+		return probe->entry;
+	return kvf_index_find(index, key); /* two keys with one fingerprint */
 }
 
-uint32_t kvf_index_resident_prefix(
-	const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out)
+/* Finds n keys; with `prefix` it ends at the first that is not there or not resident. Returns how many it found. */
+static inline uint32_t find_run(const struct kvf_index *index, const uint8_t (*keys)[32],
+	uint32_t n, uint32_t *out, bool prefix)
 {
 	struct probe ring[RING];
 	uint32_t cells = n < RING ? n : RING; /* keys whose cells were asked for */
@@ -189,7 +190,7 @@ uint32_t kvf_index_resident_prefix(
 		probe_start(index, &ring[i], keys[i]);
 	for (uint32_t i = 0; i < entries; i++) {
 		probe_cells(index, &ring[i]);
-		if (!ring[0].at->fingerprint)
+		if (prefix && ring[0].entry == KVF_NIL)
 			return 0; /* nothing of it is here, as often */
 	}
 	for (uint32_t i = 0; i < n; i++) {
@@ -198,7 +199,7 @@ uint32_t kvf_index_resident_prefix(
 		if (entries < n)
 			probe_cells(index, &ring[entries++ % RING]);
 		e = probe_end(index, &ring[i % RING], keys[i]);
-		if (e == KVF_NIL || index->entry[e].state != KVF_ENTRY_RESIDENT)
+		if (prefix && (e == KVF_NIL || index->entry[e].state != KVF_ENTRY_RESIDENT))
 			return i;
 		if (out)
 			out[i] = e;
@@ -210,9 +211,16 @@ uint32_t kvf_index_resident_prefix(
 	return n;
 }
 
-static inline bool in_table(const struct kvf_entry *e)
+void kvf_index_find_many(
+	const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out)
 {
-	return e->state == KVF_ENTRY_FILLING || e->state == KVF_ENTRY_RESIDENT;
+	(void)find_run(index, keys, n, out, false);
+}
+
+uint32_t kvf_index_resident_prefix(
+	const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out)
+{
+	return find_run(index, keys, n, out, true);
 }
 
 static void link_parent(struct kvf_index *index, struct kvf_entry *e, uint32_t parent)
@@ -223,7 +231,7 @@ static void link_parent(struct kvf_index *index, struct kvf_entry *e, uint32_t p
 	if (parent >= index->used)
 		return;
 	p = &index->entry[parent];
-	if (p == e || !in_table(p))
+	if (p == e || !kvf_entry_in_table(p))
 		return;
 	e->parent = parent;
 	e->parent_generation = p->generation;
@@ -253,7 +261,6 @@ uint32_t kvf_index_insert(struct kvf_index *index, const uint8_t *key, uint32_t 
 		.generation = generation,
 		.policy_prev = KVF_NIL,
 		.policy_next = KVF_NIL,
-		.policy_aux = KVF_NIL,
 		.xfer = KVF_NIL,
 		.state = KVF_ENTRY_FILLING,
 	};
@@ -272,14 +279,14 @@ uint32_t kvf_index_parent(const struct kvf_index *index, uint32_t entry)
 	if (e->parent == KVF_NIL)
 		return KVF_NIL;
 	p = &index->entry[e->parent];
-	return p->generation == e->parent_generation && in_table(p) ? e->parent : KVF_NIL;
+	return p->generation == e->parent_generation && kvf_entry_in_table(p) ? e->parent : KVF_NIL;
 }
 
 bool kvf_index_adopt(struct kvf_index *index, uint32_t entry, uint32_t parent)
 {
 	struct kvf_entry *e = &index->entry[entry];
 
-	if (!in_table(e) || kvf_index_parent(index, entry) != KVF_NIL)
+	if (!kvf_entry_in_table(e) || kvf_index_parent(index, entry) != KVF_NIL)
 		return false;
 	link_parent(index, e, parent);
 	return e->parent != KVF_NIL;
@@ -290,7 +297,7 @@ void kvf_index_remove(struct kvf_index *index, uint32_t entry)
 	struct kvf_entry *e = &index->entry[entry];
 	uint32_t parent;
 
-	if (!in_table(e))
+	if (!kvf_entry_in_table(e))
 		return;
 	parent = kvf_index_parent(index, entry);
 	if (parent != KVF_NIL)
@@ -316,11 +323,14 @@ void kvf_index_free(struct kvf_index *index, uint32_t entry)
 	index->live--;
 }
 
+void kvf_index_fetch_key(const struct kvf_index *index, const uint8_t *key)
+{
+	kvf_prefetch(kvf_index_start(index, kvf_index_fingerprint(key)), 1);
+}
+
 void kvf_index_fetch(const struct kvf_index *index, uint32_t entry)
 {
-	uint32_t fp = kvf_index_fingerprint(index->entry[entry].key);
-
-	__builtin_prefetch(kvf_index_start(index, fp), 1);
+	kvf_index_fetch_key(index, index->entry[entry].key);
 }
 
 uint64_t kvf_index_bytes(const struct kvf_index *index)

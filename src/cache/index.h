@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The index: chunk key -> entry, for every chunk that is in RAM or on its way there. One
- * open-addressing table of (fingerprint, entry number); entries are about one cache line each in
- * one array and name each other by number. Pointers to entries hold until kvf_index_reserve(),
+ * open-addressing table of (fingerprint, entry number); entries are one cache line each in one
+ * array and name each other by number. Pointers to entries hold until kvf_index_reserve(),
  * which may move the array; numbers hold until kvf_index_free().
  *
  * The table grows a few cells at each insert: a frontier moves through the old cells, a key lies in
@@ -39,7 +39,7 @@ enum kvf_entry_flags {
 	KVF_ENTRY_LOST = 1u << 6	/* its slot is pinned for ever: a lost device may write there */
 };
 
-/* What finding and evicting look at comes first. */
+/* One cache line: finding, marking as used and evicting a chunk miss the cache once each. */
 struct kvf_entry {
 	uint8_t key[16];	/* first half of the chunk key; the slot's header has it all */
 	uint8_t state;		/* enum kvf_entry_state */
@@ -51,15 +51,15 @@ struct kvf_entry {
 	uint32_t kids;		/* entries whose parent this is */
 	uint32_t policy_prev;	/* eviction policy's links */
 	uint32_t policy_next;
-	uint32_t policy_aux;
 	uint32_t parent;	/* entry of the parent chunk, KVF_NIL if it is not here */
 	uint32_t parent_generation; /* index.c: of the parent when it was linked; see kvf_index_parent */
 	uint32_t generation;	/* changes each time the entry is freed: (number, generation) never repeats */
 	uint32_t slot;		/* KVF_NIL until it has one */
-	uint32_t tenant;
-	uint32_t n_tokens;
-	uint32_t depth;		/* chunk number in its sequence */
 	uint32_t xfer;		/* transfer that fills it, else KVF_NIL */
+	uint32_t n_tokens;
+	uint16_t policy_aux;	/* eviction policy's own */
+	uint8_t tenant;
+	uint8_t spare;
 };
 
 struct kvf_index_cell {
@@ -69,7 +69,7 @@ struct kvf_index_cell {
 
 struct kvf_index_table {
 	struct kvf_index_cell *cell; /* NULL: no table */
-	uint32_t size;		     /* homes; a few more cells follow them, so that no probe wraps around */
+	uint32_t size;		     /* cells that are at home; a few more follow, so that no probe wraps around */
 	uint32_t limit;		     /* keys at which it is to grow */
 };
 
@@ -97,8 +97,11 @@ int kvf_index_reserve(struct kvf_index *index, uint32_t cap);
 
 /* Entry number of a key, KVF_NIL if absent. key: at least 16 bytes. */
 uint32_t kvf_index_find(const struct kvf_index *index, const uint8_t *key);
-/* Longest run of RESIDENT entries among n consecutive 32-byte keys, starting at keys[0]; entry
- * numbers go to out if it is not NULL. Prefetches ahead, since every probe is a cache miss. */
+/* The same for n consecutive 32-byte keys, many times faster where the index is bigger than the
+ * caches: it asks for the memory of the keys ahead while it looks at one. */
+void kvf_index_find_many(const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out);
+/* Longest run of RESIDENT entries among n consecutive 32-byte keys, starting at keys[0], in the
+ * same way; entry numbers go to out if it is not NULL. */
 uint32_t kvf_index_resident_prefix(const struct kvf_index *index, const uint8_t (*keys)[32], uint32_t n, uint32_t *out);
 /* New entry: state FILLING, no slot, links NIL, pins 0; linked to its parent (KVF_NIL: none),
  * whose kids grow. The key must be absent. A parent that is not live counts as none. KVF_NIL:
@@ -114,6 +117,8 @@ void kvf_index_free(struct kvf_index *index, uint32_t entry);
 uint32_t kvf_index_parent(const struct kvf_index *index, uint32_t entry);
 /* Links an entry to a parent that came (back) after it, if it has no live one. True if it was linked. */
 bool kvf_index_adopt(struct kvf_index *index, uint32_t entry, uint32_t parent);
+/* Asks for the memory that finding or inserting the key will look at first. */
+void kvf_index_fetch_key(const struct kvf_index *index, const uint8_t *key);
 /* Asks for the memory that kvf_index_remove() of the entry will look at. */
 void kvf_index_fetch(const struct kvf_index *index, uint32_t entry);
 /* Bytes of memory that the index takes: tables and touched entries. */
@@ -124,9 +129,15 @@ static inline struct kvf_entry *kvf_index_entry(const struct kvf_index *index, u
 	return &index->entry[entry];
 }
 
+/* Found by its key: neither free nor doomed. */
+static inline bool kvf_entry_in_table(const struct kvf_entry *e)
+{
+	return e->state == KVF_ENTRY_FILLING || e->state == KVF_ENTRY_RESIDENT;
+}
+
 /* Walks everything. KVF_OK, or KVF_EINTERNAL and *why says what is broken. */
 int kvf_index_verify(const struct kvf_index *index, const char **why);
 
-_Static_assert(sizeof(struct kvf_entry) <= 72, "an entry is about one cache line");
+_Static_assert(sizeof(struct kvf_entry) == 64, "an entry is one cache line");
 
 #endif

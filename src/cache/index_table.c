@@ -173,7 +173,7 @@ static int grow(struct kvf_index *index)
 	struct kvf_index_table bigger;
 
 	size += size < TABLE_DOUBLES ? size : size / 2;
-	size = kvf_min_u64(size, most);
+	size = kvf_align_up(kvf_min_u64(size, most), KVF_INDEX_LINE);
 	if (size <= index->table.size)
 		return KVF_OK;
 	if (table_open(index->mem, &bigger, (uint32_t)size))

@@ -2,18 +2,24 @@
 /*
  * Private to index*.c: the open-addressing table under the index, and how it grows.
  *
- * A fingerprint is 32 bits of the key, never 0. Its home in a table of `size` is fingerprint * size
- * / 2^32, so homes are in the order of fingerprints: moving to a bigger table reads and writes both
- * front to back and never looks at an entry. Probing is linear, deletion shifts back, nothing
- * wraps: more cells follow the last home.
+ * A fingerprint is 32 bits of the key, never 0. Cells lie in lines of KVF_INDEX_LINE, a cache line
+ * each, and the home of a fingerprint is a whole line: probing starts at its first cell and is
+ * linear, so that a key is found, or found to be absent, in one line nearly always. The home in a
+ * table of `size` is fingerprint * size / 2^32, rounded down to a line, so homes are in the order
+ * of fingerprints: moving to a bigger table reads and writes both front to back and never looks at
+ * an entry. Deletion shifts back, nothing wraps: more cells follow the last home.
  */
 #ifndef KVF_CACHE_INDEX_TABLE_H
 #define KVF_CACHE_INDEX_TABLE_H
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "cache/index.h"
 
+#define KVF_INDEX_LINE 8u /* cells of a cache line */
 #define KVF_INDEX_CROWD 1024u /* a key is refused that would lie this far behind its home or the last home */
 
 static inline uint32_t kvf_index_fingerprint(const uint8_t *key)
@@ -30,7 +36,31 @@ static inline uint32_t kvf_index_fingerprint(const uint8_t *key)
 
 static inline size_t kvf_index_home(const struct kvf_index_table *table, uint32_t fingerprint)
 {
-	return (size_t)(((uint64_t)fingerprint * table->size) >> 32);
+	return (size_t)(((uint64_t)fingerprint * table->size) >> 32) & ~(size_t)(KVF_INDEX_LINE - 1);
+}
+
+/* Bit i: cell i of the line has the fingerprint. Without branches, as where it lies cannot be foretold. */
+static inline uint32_t kvf_index_match(const struct kvf_index_cell *line, uint32_t fingerprint)
+{
+#ifdef __SSE2__
+	const __m128i want = _mm_set1_epi32((int)fingerprint);
+	uint32_t bits = 0;
+
+	for (uint32_t i = 0; i < KVF_INDEX_LINE; i += 4) {
+		__m128 a = _mm_loadu_ps((const float *)(const void *)&line[i]);
+		__m128 b = _mm_loadu_ps((const float *)(const void *)&line[i + 2]);
+		__m128i four = _mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
+
+		bits |= (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(four, want))) << i;
+	}
+	return bits;
+#else
+	uint32_t bits = 0;
+
+	for (uint32_t i = 0; i < KVF_INDEX_LINE; i++)
+		bits |= (uint32_t)(line[i].fingerprint == fingerprint) << i;
+	return bits;
+#endif
 }
 
 /* The one table that holds, or is to hold, the fingerprint. */
@@ -43,7 +73,8 @@ static inline const struct kvf_index_table *kvf_index_where(
 	return &index->table;
 }
 
-/* Where probing for the fingerprint starts. It ends at an empty cell, of which there is one behind every table. */
+/* The line where probing for the fingerprint starts. It ends at an empty cell, of which there is one behind every
+ * table. */
 static inline struct kvf_index_cell *kvf_index_start(
 	const struct kvf_index *index, uint32_t fingerprint)
 {
@@ -53,7 +84,7 @@ static inline struct kvf_index_cell *kvf_index_start(
 }
 
 /*
- * Cells in all, the always empty last one included. Big tables have twice what inserts may use
+ * Cells in all, whole lines, the always empty last one included. Big tables have twice what inserts may use
  * behind the last home: keys of two tables meet there when one grows, the few that were inserted
  * meanwhile and those that were there.
  */

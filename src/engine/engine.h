@@ -50,6 +50,7 @@
 #define KVF_TURN_SUM_BYTES (512u * 1024u)
 #define KVF_TURN_TIER_BYTES (1024u * 1024u)
 #define KVF_TURN_SCAN 512u /* chunks a job looks at before it lets others go first */
+#define KVF_FIND_BATCH 64u /* chunks looked up in the index at once */
 
 #define KVF_MOVE_WINDOW 32u /* chunks of one operation in flight */
 #define KVF_ASK_WINDOW 1024u /* exists requests of one operation in flight */
@@ -270,6 +271,11 @@ void kvf_entry_lease(struct kvf_engine *e, uint32_t entry);
 void kvf_entry_unlease(struct kvf_engine *e, uint32_t entry);
 /* Out of the index now, out of memory when its last user lets go. */
 void kvf_entry_drop(struct kvf_engine *e, uint32_t entry, enum kvf_event_kind kind);
+/* entry: KVF_NIL is none. */
+static inline bool kvf_is_resident(const struct kvf_engine *e, uint32_t entry)
+{
+	return entry != KVF_NIL && kvf_index_entry(&e->index, entry)->state == KVF_ENTRY_RESIDENT;
+}
 /* Header of the entry's slot, as a struct. */
 void kvf_entry_record(struct kvf_engine *e, uint32_t entry, struct kvf_record *rec);
 /* After a pin, lease or spill went: free it, evict it (staging), or let the policy have it again. */

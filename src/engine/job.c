@@ -46,9 +46,22 @@ uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *j
 	return n && end > job->first_token ? end - job->first_token : 0;
 }
 
+uint32_t kvf_job_entries(
+	const struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk, uint32_t end, uint32_t *entry)
+{
+	uint32_t n = (uint32_t)kvf_min_u64(end - chunk, KVF_FIND_BATCH);
+	uint32_t full = chunk < job->n_full ? (uint32_t)kvf_min_u64(n, job->n_full - chunk) : 0;
+
+	if (full)
+		kvf_index_find_many(&e->index, (const uint8_t(*)[KVF_KEY_BYTES])job->keys->key + chunk, full, entry);
+	if (full < n)
+		entry[full] = kvf_index_find(&e->index, kvf_job_key(job, chunk + full));
+	return n;
+}
+
 bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 {
-	uint32_t path[64];
+	uint32_t path[KVF_FIND_BATCH];
 	uint32_t scanned = 0;
 
 	if (!job->touching) {
@@ -57,16 +70,15 @@ bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 	}
 	/* Suffix first, in pieces: the last piece touched is the prefix, which then goes last. */
 	while (job->touch_at > 0 && scanned < KVF_TURN_SCAN) {
-		uint32_t n = job->touch_at < KVF_ARRAY_LEN(path) ? job->touch_at : (uint32_t)KVF_ARRAY_LEN(path);
+		uint32_t n = (uint32_t)kvf_min_u64(job->touch_at, KVF_FIND_BATCH);
 		uint32_t m = 0;
 
 		job->touch_at -= n;
 		scanned += n;
+		kvf_job_entries(e, job, job->touch_at, job->touch_at + n, path);
 		for (uint32_t i = 0; i < n; i++) {
-			uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->touch_at + i));
-
-			if (entry != KVF_NIL)
-				path[m++] = entry;
+			if (path[i] != KVF_NIL)
+				path[m++] = path[i];
 		}
 		kvf_tenant_touch(e, path, m);
 	}

@@ -34,22 +34,29 @@ static bool only_ram(const struct kvf_engine *e, const struct kvf_job *job)
 /* RAM alone: what submit saw of the sequence's memo still holds while nothing was removed. */
 static enum kvf_step_result plan_ram(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t n = job->end_chunk - job->first_chunk;
+	uint32_t entry[KVF_FIND_BATCH];
+	uint32_t chunk = job->first_chunk;
+	uint32_t scanned = 0;
 
 	if (job->memo_epoch && job->memo_epoch != e->index.epoch + 1)
 		job->plan_known = 0;
 	job->memo_epoch = 0; /* looked at once: a scan that takes several turns is as good as one that was quick */
-	while (job->plan_known < n) {
-		uint32_t chunk = job->first_chunk + job->plan_known;
-		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, chunk));
+	chunk += job->plan_known;
+	while (chunk < job->end_chunk) {
+		uint32_t n = kvf_job_entries(e, job, chunk, job->end_chunk, entry);
+		uint32_t hit = 0;
 
-		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT) {
+		while (hit < n && kvf_is_resident(e, entry[hit]))
+			hit++;
+		chunk += hit;
+		job->plan_known += hit;
+		if (hit < n) {
 			job->limit = chunk;
 			job->reason = KVF_REASON_MISS;
 			break;
 		}
-		job->plan_known++;
-		if (job->plan_known % KVF_TURN_SCAN == 0)
+		scanned += n;
+		if (scanned >= KVF_TURN_SCAN && chunk < job->end_chunk)
 			return KVF_STEP_YIELD;
 	}
 	return KVF_STEP_AGAIN;
@@ -70,6 +77,7 @@ static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
 static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
 {
 	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+	uint32_t entry[KVF_FIND_BATCH];
 	uint32_t n = 0;
 
 	if (!job->lease_ns || end <= job->first_chunk)
@@ -83,16 +91,18 @@ static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
 		}
 	}
 	while (job->cursor < end && job->reason != KVF_REASON_CAP) {
-		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
+		uint32_t m;
 
-		if (n++ == KVF_TURN_SCAN)
+		if (n >= KVF_TURN_SCAN)
 			return KVF_STEP_YIELD;
-		job->cursor++;
-		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
-			continue;
-		if (!kvf_lease_add(e, job->lease, job->cursor - 1, entry)) {
+		m = kvf_job_entries(e, job, job->cursor, end, entry);
+		n += m;
+		for (uint32_t i = 0; i < m; i++, job->cursor++) {
+			if (!kvf_is_resident(e, entry[i]))
+				continue;
+			if (kvf_lease_add(e, job->lease, job->cursor, entry[i]))
+				continue;
 			job->reason = KVF_REASON_CAP;
-			job->cursor--;
 			break;
 		}
 	}

@@ -46,21 +46,25 @@ static void report_unpin(struct kvf_engine *e, struct kvf_job *job, struct kvf_c
 
 static enum kvf_step_result demote(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t n = 0;
+	uint32_t entry[KVF_FIND_BATCH];
 
 	/* Prefix first, so that the suffix ends up next to go. */
 	if (!job->cursor)
 		job->cursor = job->first_chunk;
-	while (job->cursor < job->end_chunk) {
-		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
+	for (uint32_t n = 0; job->cursor < job->end_chunk;) {
+		uint32_t m;
 
-		if (n++ == KVF_TURN_SCAN)
+		if (n >= KVF_TURN_SCAN)
 			return KVF_STEP_YIELD;
-		job->cursor++;
-		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
-			continue;
-		kvf_evict_demote(kvf_evict_of(e, entry), entry);
-		job->in_ram += kvf_index_entry(&e->index, entry)->n_tokens;
+		m = kvf_job_entries(e, job, job->cursor, job->end_chunk, entry);
+		n += m;
+		job->cursor += m;
+		for (uint32_t i = 0; i < m; i++) {
+			if (!kvf_is_resident(e, entry[i]))
+				continue;
+			kvf_evict_demote(kvf_evict_of(e, entry[i]), entry[i]);
+			job->in_ram += kvf_index_entry(&e->index, entry[i])->n_tokens;
+		}
 	}
 	return KVF_STEP_END;
 }
@@ -99,29 +103,36 @@ static void await_doomed(struct kvf_engine *e, struct kvf_job *job)
 
 	kvf_list_for_each(node, &e->doomed_spills) {
 		const struct kvf_spill *spill = kvf_list_entry(node, struct kvf_spill, doomed);
-		const struct kvf_entry *en = kvf_index_entry(&e->index, spill->entry);
+		struct kvf_record rec;
 
-		if (en->depth < job->first_chunk || en->depth >= job->end_chunk || spill->seq <= job->spill_seq)
+		if (spill->seq <= job->spill_seq)
 			continue;
-		if (memcmp(en->key, kvf_job_key(job, en->depth), sizeof(en->key)) == 0)
+		kvf_entry_record(e, spill->entry, &rec);
+		if (rec.depth >= job->first_chunk && rec.depth < job->end_chunk &&
+		    memcmp(rec.key, kvf_job_key(job, rec.depth), sizeof(rec.key)) == 0)
 			job->spill_seq = spill->seq;
 	}
 }
 
 static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t n = 0;
+	uint32_t entry[KVF_FIND_BATCH];
 
 	if (!job->cursor)
 		job->cursor = job->first_chunk;
-	while (job->cursor < job->end_chunk) {
-		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, job->cursor));
+	for (uint32_t n = 0; job->cursor < job->end_chunk;) {
+		uint32_t m;
 
-		if (n++ == KVF_TURN_SCAN)
+		if (n >= KVF_TURN_SCAN)
 			return KVF_STEP_YIELD;
-		job->cursor++;
-		if (entry != KVF_NIL)
-			remove_one(e, job, entry);
+		m = kvf_job_entries(e, job, job->cursor, job->end_chunk, entry);
+		n += m;
+		job->cursor += m;
+		for (uint32_t i = 0; i < m; i++) {
+			/* A host's own keys may name a chunk twice. */
+			if (entry[i] != KVF_NIL && kvf_entry_in_table(kvf_index_entry(&e->index, entry[i])))
+				remove_one(e, job, entry[i]);
+		}
 	}
 	await_doomed(e, job);
 	kvf_list_push_back(&e->flushes, &job->level_link);

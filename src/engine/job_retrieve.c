@@ -20,11 +20,16 @@ static uint32_t end_of_hit(const struct kvf_job *job)
 
 static bool all_resident(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 {
-	for (uint32_t chunk = job->first_chunk; chunk < end; chunk++) {
-		uint32_t entry = kvf_index_find(&e->index, kvf_job_key(job, chunk));
+	uint32_t entry[KVF_FIND_BATCH];
 
-		if (entry == KVF_NIL || kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT)
-			return false;
+	for (uint32_t chunk = job->first_chunk; chunk < end;) {
+		uint32_t n = kvf_job_entries(e, job, chunk, end, entry);
+
+		for (uint32_t i = 0; i < n; i++) {
+			if (!kvf_is_resident(e, entry[i]))
+				return false;
+		}
+		chunk += n;
 	}
 	return true;
 }

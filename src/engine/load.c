@@ -75,10 +75,9 @@ uint32_t kvf_fill_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chun
 	kvf_list_init(&fill->waiters);
 	en = kvf_index_entry(&e->index, entry);
 	en->slot = slot;
-	en->tenant = parent == KVF_NIL ? job->tenant : kvf_index_entry(&e->index, parent)->tenant;
+	en->tenant = (uint8_t)(parent == KVF_NIL ? job->tenant : kvf_index_entry(&e->index, parent)->tenant);
 	e->tenant[en->tenant].used++;
 	en->n_tokens = kvf_job_chunk_tokens(e, job, chunk);
-	en->depth = chunk;
 	en->xfer = number;
 	en->pins = 1;
 	if (en->n_tokens < e->chunk_size)

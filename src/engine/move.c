@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define FETCH_KEYS 4u /* chunks ahead whose place in the index is asked for */
+
 struct kvf_move *kvf_move_new(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk)
 {
 	struct kvf_move *move = kvf_mem_zalloc(&e->mem, sizeof(*move));
@@ -16,6 +18,9 @@ struct kvf_move *kvf_move_new(struct kvf_engine *e, struct kvf_job *job, uint32_
 	move->tokens = kvf_job_chunk_tokens(e, job, chunk);
 	kvf_list_push_back(&job->moves, &move->link);
 	job->n_moves++;
+	/* Chunks are begun in order. */
+	if (chunk + FETCH_KEYS < job->end_chunk)
+		kvf_index_fetch_key(&e->index, kvf_job_key(job, chunk + FETCH_KEYS));
 	return move;
 }
 

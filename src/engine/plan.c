@@ -32,15 +32,15 @@ void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct k
 /* Looks a slice of the chunks up in the index. */
 static void look_in_ram(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t n = 0;
+	bool asked = !job->tiers || job->tiers & KVF_TIER_RAM;
+	uint32_t entry[KVF_FIND_BATCH];
 
-	while (job->plan_cursor < n_chunks(job) && n++ < KVF_TURN_SCAN) {
-		uint32_t chunk = job->first_chunk + job->plan_cursor;
-		uint32_t entry = KVF_NIL;
+	for (uint32_t n = 0; job->plan_cursor < n_chunks(job) && n < KVF_TURN_SCAN;) {
+		uint32_t m = kvf_job_entries(e, job, job->first_chunk + job->plan_cursor, job->end_chunk, entry);
 
-		if (!job->tiers || job->tiers & KVF_TIER_RAM)
-			entry = kvf_index_find(&e->index, kvf_job_key(job, chunk));
-		job->where[job->plan_cursor++] = entry == KVF_NIL ? KVF_AT_UNKNOWN : KVF_AT_RAM;
+		for (uint32_t i = 0; i < m; i++)
+			job->where[job->plan_cursor++] = asked && entry[i] != KVF_NIL ? KVF_AT_RAM : KVF_AT_UNKNOWN;
+		n += m;
 	}
 }
 

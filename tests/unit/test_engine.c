@@ -153,6 +153,29 @@ static void test_remove_and_demote(void)
 	rig_close(&r);
 }
 
+/* A host with keys of its own may name one chunk twice. */
+static void test_remove_twice_named(void)
+{
+	static const uint8_t keys[4][KVF_KEY_BYTES] = { { 1 }, { 2 }, { 1 }, { 3 } };
+	struct rig r;
+	struct kvf_op op;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	kvf_seq_close(r.seq);
+	r.seq = NULL;
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_open(r.engine, NULL, &r.seq), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_seq_append_keys(r.seq, keys, 4), KVF_OK);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 3);
+	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
+	rig_close(&r);
+}
+
 static void test_layerwise_retrieve(void)
 {
 	struct rig r;
@@ -204,6 +227,7 @@ int main(int argc, char **argv)
 		{ "eviction_suffix_first", test_eviction_suffix_first },
 		{ "partial_chunk", test_partial_chunk },
 		{ "remove_and_demote", test_remove_and_demote },
+		{ "remove_twice_named", test_remove_twice_named },
 		{ "layerwise_retrieve", test_layerwise_retrieve },
 		{ "layerwise_store", test_layerwise_store },
 	};

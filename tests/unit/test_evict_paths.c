@@ -200,9 +200,81 @@ static void test_paths_mru(void)
 	run_paths(KVF_POLICY_MRU);
 }
 
+/*
+ * Touches of any entries in any order, some named twice, some absent, some parked: the order is the one that a plain
+ * array has when each is taken out and put in front, the last of the path first.
+ */
+static void touch_array(uint32_t *order, uint32_t n, const uint32_t *path, uint32_t m)
+{
+	for (uint32_t i = m; i-- > 0;) {
+		uint32_t at = 0;
+
+		if (path[i] == KVF_NIL)
+			continue;
+		while (at < n && order[at] != path[i])
+			at++;
+		if (at == n)
+			continue;
+		memmove(order + 1, order, at * sizeof(*order));
+		order[0] = path[i];
+	}
+}
+
+/* Part of what is there as it lies, which is one run, or anything. */
+static uint32_t choose_path(uint64_t *random, const uint32_t *order, uint32_t n, uint32_t *path)
+{
+	uint32_t first = below(random, n);
+	uint32_t m = 1 + below(random, n - first);
+
+	for (uint32_t i = 0; i < m; i++)
+		path[i] = order[first + i];
+	for (uint32_t changes = below(random, 4); changes > 0; changes--)
+		path[below(random, m)] = below(random, 5) ? order[below(random, n)] : KVF_NIL;
+	return m;
+}
+
+static void test_touch_runs(void)
+{
+	enum { N = 30 };
+	uint64_t random = 8;
+
+	for (int round = 0; round < 300; round++) {
+		struct cache c;
+		uint32_t order[N], path[N];
+		uint32_t left = N;
+
+		cache_open(&c, KVF_POLICY_LRU, N);
+		for (uint32_t i = 0; i < N; i++)
+			order[N - 1 - i] = cache_add(&c, i, KVF_NIL);
+		for (uint32_t touches = below(&random, 40); touches > 0; touches--) {
+			uint32_t m = choose_path(&random, order, left, path);
+			uint32_t parked = left > 1 && below(&random, 4) == 0 ? order[left - 1] : KVF_NIL;
+
+			if (parked != KVF_NIL) {
+				at(&c, parked)->pins++;
+				CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), order[left - 2]);
+				at(&c, parked)->pins--;
+			}
+			kvf_evict_touch(&c.evict, path, m);
+			if (parked != KVF_NIL)
+				kvf_evict_release(&c.evict, parked);
+			touch_array(order, left, path, m);
+			cache_check(&c);
+			if (left > N / 2 && below(&random, 3) == 0)
+				cache_remove(&c, order[--left]);
+		}
+		while (left > 0) {
+			CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), order[left - 1]);
+			cache_remove(&c, order[--left]);
+		}
+		cache_close(&c);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
+		{ "touch_runs", test_touch_runs },
 		{ "paths_lru", test_paths_lru },
 		{ "paths_lfu", test_paths_lfu },
 		{ "paths_fifo", test_paths_fifo },

@@ -148,31 +148,35 @@ static void model_adopt(struct model *m, uint32_t k)
 	x->parent_life = m->key[p].life;
 }
 
-/* A run of keys: mostly present and resident ones. */
-static void model_prefix(struct model *m)
+static bool model_resident(const struct model *m, uint32_t k)
 {
-	enum { MOST = 80 };
+	return m->key[k].entry != KVF_NIL && m->key[k].resident;
+}
+
+/* A run of keys, longer than what is probed at once: mostly present and resident ones, some of them more than once. */
+static void model_many(struct model *m)
+{
+	enum { MOST = 400 };
 	uint8_t keys[MOST][32];
 	uint32_t expect[MOST], out[MOST];
-	uint32_t n = below(&m->random, MOST + 1);
+	uint32_t n = below(&m->random, below(&m->random, 2) ? 12 : MOST + 1);
 	uint32_t run = 0;
 	bool ended = false;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t k = below(&m->random, m->n_keys);
 
-		for (int tries = 0; tries < 400 && below(&m->random, 100); tries++) {
-			if (m->key[k].entry != KVF_NIL && m->key[k].resident)
-				break;
+		for (int tries = 0; tries < 400 && below(&m->random, 200) && !model_resident(m, k); tries++)
 			k = below(&m->random, m->n_keys);
-		}
 		make_key(keys[i], k);
-		if (ended || m->key[k].entry == KVF_NIL || !m->key[k].resident) {
-			ended = true;
-			continue;
-		}
-		expect[run++] = m->key[k].entry;
+		expect[i] = m->key[k].entry;
+		ended |= !model_resident(m, k);
+		run += !ended;
 	}
+	memset(out, 0, sizeof(out));
+	kvf_index_find_many(&m->index, (const uint8_t(*)[32])keys, n, out);
+	CU_ASSERT_EQUAL(memcmp(out, expect, n * sizeof(out[0])), 0);
+	memset(out, 0, sizeof(out));
 	CU_ASSERT_EQUAL(kvf_index_resident_prefix(
 				&m->index, (const uint8_t(*)[32])keys, n, below(&m->random, 2) ? out : NULL),
 		run);
@@ -192,7 +196,7 @@ static void model_step(struct model *m, uint32_t lean)
 	} else if (dice < 33) {
 		model_adopt(m, k);
 	} else if (dice < 34) {
-		model_prefix(m);
+		model_many(m);
 	} else if (dice < 50 && m->n_doomed) {
 		model_free(m);
 	} else if (m->key[k].entry == KVF_NIL) {

@@ -6,6 +6,7 @@
 
 #include <sys/resource.h>
 
+#include "cache/index_table.h"
 #include "tests/unit/cache_rig.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -114,6 +115,58 @@ static void make_crowded(uint8_t key[32], uint32_t fingerprint, uint64_t i)
 	memset(key, 0, 32);
 	memcpy(key, &a, sizeof(a));
 	memcpy(key + 8, &b, sizeof(b));
+}
+
+/* Several keys with one fingerprint, present and absent: each finds its own entry, alone and with others. */
+static void test_same_fingerprint(void)
+{
+	enum { KEYS = 40, FINGERPRINTS = 5 };
+	struct kvf_mem mem;
+	struct kvf_index index;
+	uint8_t key[KEYS][32];
+	uint32_t entry[KEYS], out[KEYS];
+
+	kvf_mem_init(&mem, NULL);
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 100), KVF_OK);
+	for (uint32_t i = 0; i < KEYS; i++)
+		make_crowded(key[i], 0x77000000u + i % FINGERPRINTS, i);
+	for (uint32_t absent = 0; absent < 3; absent++) {
+		for (uint32_t i = 0; i < KEYS; i++)
+			entry[i] = i % 3 == absent ? KVF_NIL : kvf_index_insert(&index, key[i], KVF_NIL);
+		check(&index);
+		kvf_index_find_many(&index, (const uint8_t(*)[32])key, KEYS, out);
+		for (uint32_t i = 0; i < KEYS; i++) {
+			CU_ASSERT_EQUAL(out[i], entry[i]);
+			CU_ASSERT_EQUAL(kvf_index_find(&index, key[i]), entry[i]);
+		}
+		for (uint32_t i = 0; i < KEYS; i++) {
+			if (entry[i] == KVF_NIL)
+				continue;
+			kvf_index_remove(&index, entry[i]);
+			kvf_index_free(&index, entry[i]);
+		}
+	}
+	kvf_index_fini(&index);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+}
+
+static void test_match(void)
+{
+	struct kvf_index_cell line[KVF_INDEX_LINE];
+	uint64_t random = 5;
+
+	for (int round = 0; round < 2000; round++) {
+		uint32_t want = 0;
+
+		for (uint32_t i = 0; i < KVF_INDEX_LINE; i++) {
+			/* What is sought stands in the entries too. */
+			line[i].fingerprint = 0x80000000u + below(&random, 3);
+			line[i].entry = 0x80000001u;
+			want |= (uint32_t)(line[i].fingerprint == 0x80000001u) << i;
+		}
+		CU_ASSERT_EQUAL(kvf_index_match(line, 0x80000001u), want);
+		CU_ASSERT_EQUAL(kvf_index_match(line, 0), 0);
+	}
 }
 
 /* Keys made to collide are refused before probing gets long, the others are not harmed, in the
@@ -248,6 +301,8 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "growth", test_growth },
 		{ "reserve", test_reserve },
+		{ "same_fingerprint", test_same_fingerprint },
+		{ "match", test_match },
 		{ "crowding", test_crowding },
 		{ "no_memory", test_no_memory },
 		{ "no_address_space", test_no_address_space },
