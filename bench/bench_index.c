@@ -145,7 +145,13 @@ static void do_touch(struct bench *b, uint64_t n)
 
 static void do_turnover(struct bench *b, uint64_t n)
 {
+	uint8_t keys[PATH][32];
+	uint32_t out[PATH];
 	for (uint64_t i = 0; i < n; i++) {
+		if (!b->made) {
+			path_keys(keys, b->next_path);
+			kvf_index_find_many(&b->index, (const uint8_t(*)[32])keys, PATH, out);
+		}
 		evict_chunk(b);
 		store_chunk(b);
 	}
