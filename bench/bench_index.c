@@ -8,8 +8,11 @@
  * The cache is filled with paths of PATH chunks and turned over by evicting and storing; with
  * --scatter, which is the worst case, the entries of a path lie anywhere in memory. Then, on random
  * paths: `prefix` finds the chunks of one as a lookup does, `touch` marks them used, `turnover`
- * evicts a chunk and inserts another; `find` and `miss` ask for single random keys, one after the
- * other. The last lines give the biggest size over the smallest. For instructions without counters:
+ * evicts a chunk and inserts another of a path that was looked up first, as a store does; `find`
+ * and `miss` ask for single random keys, one after the other. `memory` reads random entries one
+ * after the other, `memory, many` as many at once as the machine can: what its caches and its
+ * memory differ by. The last lines give the biggest size over the smallest. For instructions
+ * without counters:
  *	valgrind --tool=callgrind --collect-atstart=no --toggle-collect=op_prefix bench_index --ops 100000 100000
  */
 #ifndef _GNU_SOURCE
@@ -177,6 +180,25 @@ static void do_miss(struct bench *b, uint64_t n)
 	}
 }
 
+/* The machine's own part: one entry after the other, each known only when the last one is here. */
+static void do_memory(struct bench *b, uint64_t n)
+{
+	uint64_t x = b->random;
+
+	for (uint64_t i = 0; i < n; i++)
+		x = mix(x + kvf_index_entry(&b->index, (uint32_t)(x % b->index.used))->key[0]);
+	b->random = x;
+}
+
+/* As many entries at once as the machine has on the way. */
+static void do_memory_many(struct bench *b, uint64_t n)
+{
+	uint64_t first = next_random(b);
+
+	for (uint64_t i = 0; i < n; i++)
+		b->sink += kvf_index_entry(&b->index, (uint32_t)(mix(first + i) % b->index.used))->key[0];
+}
+
 /* What is measured has a name of its own, so that callgrind can tell it from warming up. */
 #define MEASURED(op)                                                                                       \
 	__attribute__((noinline)) static void op_##op(struct bench *b, uint64_t n)                         \
@@ -189,6 +211,8 @@ MEASURED(touch)
 MEASURED(turnover)
 MEASURED(find)
 MEASURED(miss)
+MEASURED(memory)
+MEASURED(memory_many)
 
 static uint64_t now_ns(void)
 {
@@ -270,7 +294,7 @@ static void scatter(struct bench *b, uint32_t n)
 	free(order);
 }
 
-#define FIGURES 5
+#define FIGURES 7
 
 static void run_size(struct bench *b, uint32_t n, struct figure *figure)
 {
@@ -303,6 +327,8 @@ static void run_size(struct bench *b, uint32_t n, struct figure *figure)
 	figure[2] = measure(b, "find", op_find);
 	figure[3] = measure(b, "miss", op_miss);
 	figure[4] = measure(b, "turnover", op_turnover);
+	figure[5] = measure(b, "memory", op_memory);
+	figure[6] = measure(b, "memory, many", op_memory_many);
 	for (int i = 0; i < FIGURES; i++)
 		printf("%9u %-13s %8.1f ns %8.1f instructions\n", n, figure[i].name, figure[i].ns,
 			figure[i].instructions);
