@@ -18,8 +18,10 @@ static void finish_part(struct kvf_cuda_device *dev, struct kvf_copy *copy, int 
 {
 	if (status && !copy->scratch[COPY_STATUS])
 		copy->scratch[COPY_STATUS] = (uint64_t)(int64_t)status;
-	if (--copy->scratch[COPY_PARTS] == 0)
-		dev->host->complete(dev->host, copy, (int)(int64_t)copy->scratch[COPY_STATUS]);
+	if (--copy->scratch[COPY_PARTS])
+		return;
+	dev->torn[copy->direction] -= (uint32_t)copy->scratch[COPY_TORN];
+	dev->host->complete(dev->host, copy, (int)(int64_t)copy->scratch[COPY_STATUS]);
 }
 
 static void pop(struct kvf_cuda_device *dev, struct cuda_unit *unit, struct cuda_lane *lane, int status)
@@ -135,6 +137,8 @@ static int issue(struct kvf_cuda_device *dev, struct kvf_copy *copy)
 	dev->turn_calls += CUDA_SCOPE_CALLS;
 	dev->stats.copies++;
 	copy->scratch[COPY_STATUS] = (uint64_t)(int64_t)rc;
+	copy->scratch[COPY_TORN] = rc != KVF_OK;
+	dev->torn[copy->direction] += rc != KVF_OK;
 	if (!copy->scratch[COPY_PARTS])
 		dev->host->complete(dev->host, copy, KVF_OK);
 	return KVF_OK;

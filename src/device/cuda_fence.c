@@ -218,7 +218,8 @@ int kvf_cuda_fence(void *self, enum kvf_copy_direction direction, struct kvf_fen
 
 	if (dev->lost)
 		return KVF_EDEVLOST;
-	if (dev->waiting[direction])
+	/* Behind a copy that is going to fail there is nothing that a host may rely on: it ends first. */
+	if (dev->waiting[direction] || dev->torn[direction])
 		return KVF_EAGAIN;
 	for (u = 0; !unit && u < dev->n_units; u++)
 		if (dev->units[u].lanes[direction].n)

@@ -104,6 +104,7 @@ struct kvf_cuda_device {
 	bool trying; /* a failure now is a note: one way less, no more */
 	struct kvf_copy *waiting[2], *waiting_last[2]; /* accepted, not issued: for a word of the host */
 	uint64_t accepted[2]; /* copies issued, for fences */
+	uint32_t torn[2];     /* in flight, of which only a part could be issued: they will fail */
 	uint64_t captures;
 	uint32_t turn_calls, turn_pieces;
 	struct cuda_range *locked; /* page-locked pieces of the pool */
@@ -122,7 +123,7 @@ struct kvf_cuda_device {
 };
 
 /* kvf_copy.scratch */
-enum { COPY_PARTS = 0, COPY_STATUS = 1, COPY_PREV = 2, COPY_WAITING = 3 };
+enum { COPY_PARTS = 0, COPY_STATUS = 1, COPY_PREV = 2, COPY_WAITING = 3, COPY_TORN = 4 };
 /* kvf_fence.scratch */
 enum { FENCE_KIND = 0, FENCE_EVENT = 1, FENCE_UNIT = 2, FENCE_NUMBER = 3, FENCE_WORD = 4, FENCE_VALUE = 5 };
 

@@ -253,6 +253,31 @@ static void test_fence_of_two_devices(void)
 	cuda_rig_close(&rig);
 }
 
+/* Of a copy only a part could be issued: no fence covers it, until it has ended with its error. */
+static void test_no_fence_over_a_torn_copy(void)
+{
+	struct cuda_rig rig = { .n_done = 0 };
+	struct kvf_fence_out out;
+	struct gen_copy gc;
+
+	fake_cuda_reset(&fake_cuda_usual);
+	cuda_rig_usual(&rig);
+	rig.options.copy = KVF_WAY_MEMCPY;
+	CU_ASSERT_EQUAL_FATAL(cuda_rig_open(&rig, 1), KVF_OK);
+	gen_copy_whole(&gc, &rig.gen.layout, rig.chunk_size, true);
+	cuda_rig_prepare(&rig, &gc, KVF_COPY_SCATTER, 0);
+	fake_cuda_fail("MemcpyAsync", 2, cudaErrorInvalidValue, false);
+	CU_ASSERT_EQUAL_FATAL(CUDA_OPS->copy(rig.dev, &gc.copy), KVF_OK);
+	CU_ASSERT_PTR_NOT_NULL(fake_cuda_failed());
+	CU_ASSERT_EQUAL(CUDA_OPS->fence(rig.dev, KVF_COPY_SCATTER, &out), KVF_EAGAIN);
+	CU_ASSERT_EQUAL(CUDA_OPS->fence(rig.dev, KVF_COPY_GATHER, &out), KVF_OK);
+	CU_ASSERT_TRUE(cuda_rig_await(&rig, 1));
+	CU_ASSERT_EQUAL(gc.copy.status, KVF_EINVAL);
+	CU_ASSERT_EQUAL(CUDA_OPS->fence(rig.dev, KVF_COPY_SCATTER, &out), KVF_OK);
+	gen_copy_fini(&gc);
+	cuda_rig_close(&rig);
+}
+
 static void test_capture(void)
 {
 	struct kvf_fence_in in = { .kind = KVF_FENCE_STREAM };
@@ -448,6 +473,7 @@ int main(int argc, char **argv)
 		{ "load_waits", test_load_waits },
 		{ "fences_out", test_fences_out },
 		{ "fence_of_two_devices", test_fence_of_two_devices },
+		{ "no_fence_over_a_torn_copy", test_no_fence_over_a_torn_copy },
 		{ "capture", test_capture },
 		{ "refused_fences", test_refused_fences },
 		{ "word_of_the_host", test_word_of_the_host },
