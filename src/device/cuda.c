@@ -361,6 +361,23 @@ static int cuda_lock(void *self, void *p, size_t n)
 	return rc;
 }
 
+/* A device that was given up may be at work still: errors that say little may have been all there was. Waits for it,
+ * but not for ever. */
+static bool still_runs(struct kvf_cuda_device *dev)
+{
+	uint32_t i, looks = 0;
+
+	for (i = 0; dev->lost && i < 2 * dev->n_units; i++) {
+		cudaStream_t stream = dev->units[i / 2].lanes[i % 2].stream;
+
+		while (dev->api->StreamQuery(stream) == cudaErrorNotReady)
+			if (++looks > CLOSE_LOOKS)
+				return true;
+		(void)dev->api->GetLastError();
+	}
+	return false;
+}
+
 static void cuda_unlock(void *self, void *p, size_t n)
 {
 	struct kvf_cuda_device *dev = self;
@@ -376,7 +393,8 @@ static void cuda_unlock(void *self, void *p, size_t n)
 	}
 	if (kvf_cuda_enter(dev, &scope))
 		return;
-	if (!kvf_cuda_use(dev, &scope, &dev->units[0]))
+	/* What is still written to stays with the driver, which holds the pages though they are unmapped here. */
+	if (!kvf_cuda_use(dev, &scope, &dev->units[0]) && !still_runs(dev))
 		(void)kvf_cuda_status(dev, dev->api->HostUnregister(p), "cudaHostUnregister");
 	kvf_cuda_leave(dev, &scope);
 }

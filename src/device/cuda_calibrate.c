@@ -12,6 +12,7 @@
 #include "device/cuda_impl.h"
 
 #define LONG_BYTES (4u * 1024u * 1024u)
+#define TRY_BYTES 65536u
 #define PIECE_BYTES 16384u
 #define PIECES 64u
 #define ROUNDS 3u
@@ -55,22 +56,27 @@ static cudaError_t long_copy(const struct probe *p)
 	return call(p, 0, LONG_BYTES);
 }
 
-static cudaError_t batch(const struct probe *p)
+static cudaError_t batch_of(const struct probe *p, uint32_t n)
 {
 	struct cudaMemcpyAttributes attributes = { .srcAccessOrder = cudaMemcpySrcAccessOrderStream };
 	bool gather = p->direction == KVF_COPY_GATHER;
 	struct kvf_cuda_device *dev = p->dev;
 	uint32_t i;
 
-	for (i = 0; i < PIECES; i++) {
+	for (i = 0; i < n; i++) {
 		uint64_t at = (uint64_t)i * 2 * PIECE_BYTES;
 
 		dev->to[i] = gather ? p->host + at : p->device + at;
 		dev->from[i] = gather ? p->device + at : p->host + at;
 		dev->sizes[i] = PIECE_BYTES;
 	}
-	return dev->api->MemcpyBatchAsync(dev->to, dev->from, dev->sizes, PIECES, &attributes,
+	return dev->api->MemcpyBatchAsync(dev->to, dev->from, dev->sizes, n, &attributes,
 					  p->unit->lanes[p->direction].stream);
+}
+
+static cudaError_t batch(const struct probe *p)
+{
+	return batch_of(p, PIECES);
 }
 
 static cudaError_t kernel(const struct probe *p)
@@ -151,12 +157,9 @@ static void calibrate_lane(struct probe *p)
 		return;
 	c.memcpy_cpu_ns = clip(cpu / PIECES);
 	c.memcpy_dev_ns = clip(beyond(total, link) / PIECES);
-	/* A driver that has no batches (older than 12.8, though of the same major) has said so now. */
-	if (measure(p, batch, &cpu, &total)) {
+	if (p->unit->ways & 1u << KVF_WAY_BATCH && measure(p, batch, &cpu, &total)) {
 		c.batch_cpu_ns = clip(cpu / PIECES);
 		c.batch_dev_ns = clip(beyond(total, link) / PIECES);
-	} else if (!p->dev->lost) {
-		p->unit->ways &= ~(1u << KVF_WAY_BATCH);
 	}
 	if (p->unit->ways & 1u << KVF_WAY_KERNEL && p->dev->options.staging_bytes >= bytes) {
 		if (measure(p, kernel, &cpu, &total)) {
@@ -184,53 +187,91 @@ static void tell(struct kvf_cuda_device *dev, const struct cuda_unit *unit, enum
 		dev->host->log(dev->host, KVF_LOG_INFO, text);
 }
 
+/* What a driver without batches says: it is of the same major version, but older than 12.8. */
+static bool is_unknown(cudaError_t error)
+{
+	return error == cudaErrorCallRequiresNewerDriver || error == cudaErrorNotSupported ||
+	       error == cudaErrorSymbolNotFound || error == cudaErrorStubLibrary;
+}
+
+/* One batch, to see whether there is such a thing. */
+static int try_batch(struct probe *p)
+{
+	cudaError_t error = batch_of(p, 2);
+
+	if (is_unknown(error)) {
+		(void)p->dev->api->GetLastError();
+		p->unit->ways &= ~(1u << KVF_WAY_BATCH);
+		return KVF_OK;
+	}
+	return kvf_cuda_status(p->dev, error, "calibration: cudaMemcpyBatchAsync");
+}
+
 static void run_probes(struct probe *p)
 {
 	struct kvf_cuda_device *dev = p->dev;
-	uint64_t cpu, total;
 
 	for (p->direction = KVF_COPY_GATHER; p->direction <= KVF_COPY_SCATTER && !dev->lost; p->direction++) {
-		if (dev->options.copy == KVF_WAY_AUTO && dev->options.now_ns) {
-			calibrate_lane(p);
-			tell(dev, p->unit, p->direction);
-		} else if (!measure(p, batch, &cpu, &total)) {
-			p->unit->ways &= ~(1u << KVF_WAY_BATCH);
-		}
+		calibrate_lane(p);
+		tell(dev, p->unit, p->direction);
 	}
+}
+
+static int open_probe(struct probe *p, uint64_t bytes)
+{
+	struct kvf_cuda_device *dev = p->dev;
+	int rc = kvf_cuda_status(dev, dev->api->Malloc((void **)(uintptr_t)&p->device, bytes),
+				 "calibration: cudaMalloc");
+
+	if (rc)
+		p->device = NULL;
+	else
+		rc = kvf_cuda_status(dev,
+				     dev->api->HostAlloc((void **)(uintptr_t)&p->host, bytes,
+							 cudaHostAllocPortable),
+				     "calibration: cudaHostAlloc");
+	if (rc)
+		p->host = NULL;
+	else
+		rc = kvf_cuda_event_get(dev, p->unit, &p->event);
+	return rc;
+}
+
+/* Freeing waits for what may still be running of a measurement that failed. */
+static void close_probe(struct probe *p)
+{
+	struct kvf_cuda_device *dev = p->dev;
+
+	if (p->event)
+		kvf_cuda_event_put(p->unit, p->event);
+	if (p->device)
+		(void)kvf_cuda_status(dev, dev->api->Free(p->device), "cudaFree");
+	if (p->host)
+		(void)kvf_cuda_status(dev, dev->api->FreeHost(p->host), "cudaFreeHost");
 }
 
 int kvf_cuda_calibrate(struct kvf_cuda_device *dev, struct cuda_unit *unit)
 {
+	bool measures = dev->options.copy == KVF_WAY_AUTO && dev->options.now_ns;
 	struct probe p = { .dev = dev, .unit = unit };
 	int rc;
 
 	if (dev->options.copy == KVF_WAY_MEMCPY || dev->options.copy == KVF_WAY_KERNEL)
 		return KVF_OK;
 	dev->trying = true;
-	rc = kvf_cuda_status(dev, dev->api->Malloc((void **)(uintptr_t)&p.device, LONG_BYTES),
-			     "calibration: cudaMalloc");
-	if (rc)
-		p.device = NULL;
-	if (!rc) {
-		rc = kvf_cuda_status(dev,
-				     dev->api->HostAlloc((void **)(uintptr_t)&p.host, LONG_BYTES,
-							 cudaHostAllocPortable),
-				     "calibration: cudaHostAlloc");
-		if (rc)
-			p.host = NULL;
-	}
+	rc = open_probe(&p, measures ? LONG_BYTES : TRY_BYTES);
 	if (!rc)
-		rc = kvf_cuda_event_get(dev, unit, &p.event);
-	if (!rc) {
+		rc = try_batch(&p);
+	if (!rc && measures)
 		run_probes(&p);
-		kvf_cuda_event_put(unit, p.event);
-	}
-	/* Freeing waits for what may still be running of a measurement that failed. */
-	if (p.device)
-		(void)kvf_cuda_status(dev, dev->api->Free(p.device), "cudaFree");
-	if (p.host)
-		(void)kvf_cuda_status(dev, dev->api->FreeHost(p.host), "cudaFreeHost");
+	close_probe(&p);
 	dev->trying = false;
+	if (dev->lost)
+		return KVF_EDEVLOST;
+	if (rc && dev->options.copy == KVF_WAY_BATCH)
+		return rc;
+	if (rc) /* nobody knows whether there are batches */
+		unit->ways &= ~(1u << KVF_WAY_BATCH);
 	if (dev->options.copy == KVF_WAY_BATCH && !(unit->ways & 1u << KVF_WAY_BATCH))
 		return kvf_cuda_refuse(dev, KVF_ENOTSUP, "kvf_copy: batch: this driver has no cudaMemcpyBatchAsync");
 	return KVF_OK;

@@ -24,9 +24,14 @@ static int open_word(struct kvf_cuda_device *dev, struct cuda_unit *unit, struct
 	if (rc)
 		return rc;
 	lane->word_at = (CUdeviceptr)(uintptr_t)at;
-	if (dev->write_value(lane->stream, lane->word_at, 1, 0) != CUDA_SUCCESS)
+	if (dev->write_value(lane->stream, lane->word_at, 1, 0) != CUDA_SUCCESS) {
+		cudaError_t error = dev->api->StreamQuery(lane->stream);
+
+		if (error != cudaSuccess && error != cudaErrorNotReady)
+			return kvf_cuda_status(dev, error, "kvf_completion: word");
 		return kvf_cuda_refuse(dev, KVF_ENOTSUP, "kvf_completion: word: device %d refuses cuStreamWriteValue64",
 				       unit->ordinal);
+	}
 	lane->word_value = 1;
 	for (i = 0; i < PROBES; i++) {
 		cudaError_t error = dev->api->StreamQuery(lane->stream);
