@@ -31,7 +31,7 @@ import sys
 CONDITIONS = [
     (re.compile(r"^src/device/(cuda|kernels)"), "HAVE_CUDA"),
     (re.compile(r"^tests/(fake|support)/.*cuda"), "HAVE_CUDA"),
-    (re.compile(r"^(tests/unit/test_cuda|bench/bench_gpu)"), "HAVE_CUDA"),
+    (re.compile(r"^(tests/unit/test_cuda|tests/sweep/test_sweep_cuda|tests/sim/sim_cuda|bench/bench_gpu)"), "HAVE_CUDA"),
     (re.compile(r"^src/tier/.*uring[^/]*\.c$"), "HAVE_LIBURING"),
 ]
 MAIN = re.compile(r"^int\s+main\s*\(", re.MULTILINE)

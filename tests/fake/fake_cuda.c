@@ -71,8 +71,10 @@ cudaError_t fake_begin(const char *name)
 
 	while (strcmp(names[i], name))
 		i++;
-	counts[i]++;
 	fake_cuda_advance(fake_world.config.call_ns);
+	if (fake_world.as_host)
+		return fake_world.sticky ? (fake_world.last = fake_world.sticky) : cudaSuccess;
+	counts[i]++;
 	if (fake_world.fail_in && (!fake_world.fail_function || !strcmp(fake_world.fail_function, name)) &&
 	    --fake_world.fail_in == 0) {
 		fake_world.failed = name;
@@ -86,7 +88,7 @@ cudaError_t fake_begin(const char *name)
 		return fake_world.last = cudaErrorInsufficientDriver;
 	if (fake_world.sticky)
 		return fake_world.last = fake_world.sticky;
-	return cudaSuccess;
+	return fake_storm_call(name);
 }
 
 cudaError_t fake_end(cudaError_t error)
@@ -216,7 +218,19 @@ MEMORY_CALL(api_free, "Free", (void *p), fake_free(p))
 MEMORY_CALL(host_alloc, "HostAlloc", (void **out, size_t n, unsigned flags), ((void)flags, fake_host_alloc(out, n)))
 MEMORY_CALL(free_host, "FreeHost", (void *p), fake_free_host(p))
 MEMORY_CALL(host_register, "HostRegister", (void *p, size_t n, unsigned flags), ((void)flags, fake_register(p, n)))
-MEMORY_CALL(host_unregister, "HostUnregister", (void *p), fake_unregister(p))
+
+/* Of a lost device the driver lets the pages go all the same. */
+static cudaError_t host_unregister(void *p)
+{
+	cudaError_t error = fake_begin("HostUnregister");
+
+	if (error != cudaSuccess && fake_world.sticky)
+		(void)fake_unregister(p);
+	if (error != cudaSuccess)
+		return error;
+	unsafe("HostUnregister");
+	return fake_end(fake_unregister(p));
+}
 
 static cudaError_t host_pointer(void **out, void *p, unsigned flags)
 {
@@ -294,11 +308,10 @@ static cudaError_t stream_wait(cudaStream_t handle, cudaEvent_t event, unsigned 
 		return fake_end(cudaErrorInvalidResourceHandle);
 	if (e->captured)
 		fake_violate("a stream was drawn into a capture");
-	if (!e->recorded)
+	if (!e->mark)
 		return cudaSuccess; /* says nothing, waits for nothing */
 	op = fake_push(s, FAKE_WAIT, 0);
-	op->event = e;
-	op->value = e->recorded;
+	op->mark = fake_mark_ref(e->mark);
 	return cudaSuccess;
 }
 
@@ -383,8 +396,12 @@ static cudaError_t event_record(cudaEvent_t event, cudaStream_t handle)
 	}
 	e->captured = false;
 	op = fake_push(s, FAKE_RECORD, 0);
-	op->event = e;
-	op->value = ++e->recorded;
+	op->mark = calloc(1, sizeof(*op->mark));
+	if (!op->mark)
+		abort();
+	op->mark->refs = 1;
+	fake_mark_put(e->mark);
+	e->mark = fake_mark_ref(op->mark);
 	fake_run();
 	return cudaSuccess;
 }
@@ -402,7 +419,7 @@ static cudaError_t event_query(cudaEvent_t event)
 		return fake_end(cudaErrorCapturedEvent);
 	if (fake_world.sticky)
 		return fake_end(fake_world.sticky);
-	return fake_end(e->done >= e->recorded ? cudaSuccess : cudaErrorNotReady);
+	return fake_end(!e->mark || e->mark->done ? cudaSuccess : cudaErrorNotReady);
 }
 
 const struct kvf_cuda_api fake_cuda_api = {

@@ -52,10 +52,29 @@ void fake_cuda_finish(void);
 void fake_cuda_fail(const char *function, uint64_t nth, cudaError_t error, bool lasting);
 /* The function that did; NULL: none. */
 const char *fake_cuda_failed(void);
+/* A sticky error came. */
+bool fake_cuda_lost(void);
 /* The nth command that a stream carries out from now on fails with a sticky error instead. */
 void fake_cuda_fault(uint64_t nth, cudaError_t error);
 /* Nothing is ever done any more; off: everything goes on. */
 void fake_cuda_stall(bool on);
+
+/* Weather: calls and commands fail or take long by chance (millionths), the same ones for the same seed. */
+struct fake_cuda_storm {
+	uint64_t seed;
+	uint32_t call_ppm;	  /* a call fails, without consequences */
+	uint32_t sticky_call_ppm; /* a call fails, and with it the device */
+	uint32_t sticky_ppm;	  /* a command does */
+	uint32_t slow_ppm;	  /* a command takes slow_ns longer */
+	uint64_t slow_ns, jitter_ns; /* every command: up to jitter_ns longer */
+	bool late_writes; /* of a lost device: what was in flight still moves its bytes, and tells nobody */
+};
+
+/* NULL: calm. What was slow then goes on as if it were not, and a lost device writes no more: whoever unmaps its memory
+ * does so after that, since the fake cannot hold pages as a driver does. */
+void fake_cuda_storm(const struct fake_cuda_storm *storm);
+/* Calls between the two are the host's own: not counted, and no fault of the above hits them. */
+void fake_cuda_as_host(bool on);
 
 uint64_t fake_cuda_calls(const char *function); /* NULL: all */
 unsigned fake_cuda_violations(void);
@@ -68,6 +87,10 @@ size_t fake_cuda_live_pinned(void);
 void *fake_cuda_shadow(const void *device_address);
 /* The host's kernels: fill memory, or copy inside device memory, when `ns` have passed. */
 void fake_cuda_kernel_fill(cudaStream_t stream, void *device, int value, size_t n, uint64_t ns);
+/* A kernel that never ends. */
+void fake_cuda_kernel_endless(cudaStream_t stream);
+/* Something of the host happens in its stream, when `ns` have passed. */
+void fake_cuda_kernel_call(cudaStream_t stream, void (*call)(void *arg), void *arg, uint64_t ns);
 void fake_cuda_kernel_copy(cudaStream_t stream, void *to, const void *from, size_t n, uint64_t ns);
 /* The stream captures a graph, in global mode. */
 void fake_cuda_capture(cudaStream_t stream, bool on);

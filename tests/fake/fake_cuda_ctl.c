@@ -42,6 +42,11 @@ const char *fake_cuda_failed(void)
 	return fake_world.failed;
 }
 
+bool fake_cuda_lost(void)
+{
+	return fake_world.sticky != cudaSuccess;
+}
+
 void fake_cuda_fault(uint64_t nth, cudaError_t error)
 {
 	fake_world.fault_in = nth;
@@ -90,6 +95,22 @@ void fake_cuda_kernel_fill(cudaStream_t stream, void *device, int value, size_t 
 	op->to = device;
 	op->value = (uint64_t)(uint8_t)value;
 	op->n = n;
+}
+
+void fake_cuda_kernel_endless(cudaStream_t stream)
+{
+	static struct fake_mark never = { .refs = 1 };
+	struct fake_op *op = fake_push((struct fake_stream *)(void *)stream, FAKE_WAIT, 0);
+
+	op->mark = fake_mark_ref(&never);
+}
+
+void fake_cuda_kernel_call(cudaStream_t stream, void (*call)(void *arg), void *arg, uint64_t ns)
+{
+	struct fake_op *op = fake_push((struct fake_stream *)(void *)stream, FAKE_CALL, ns);
+
+	op->call = call;
+	op->to = arg;
 }
 
 void fake_cuda_kernel_copy(cudaStream_t stream, void *to, const void *from, size_t n, uint64_t ns)

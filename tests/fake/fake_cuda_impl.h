@@ -14,27 +14,35 @@ enum fake_kind {
 	FAKE_WRITE,
 	FAKE_KERNEL,
 	FAKE_FILL,
-	FAKE_MOVE
+	FAKE_MOVE,
+	FAKE_CALL
+};
+
+/* One record of an event. Who waits for it waits for this one, whatever is recorded in the event later. */
+struct fake_mark {
+	unsigned refs;
+	bool done;
+	uint64_t done_at;
 };
 
 struct fake_event {
 	uint32_t magic;
 	bool alive, captured;
 	int device;
-	uint64_t recorded, done; /* how often */
-	uint64_t done_at;
+	struct fake_mark *mark; /* the latest record; NULL: none */
 	struct fake_event *next;
 };
 
 struct fake_op {
 	enum fake_kind kind;
 	bool begun;
-	uint64_t begin_ns, cost_ns;
+	uint64_t begin_ns, cost_ns, extra_ns; /* extra: bad weather */
 	void *to;
 	const void *from;
 	size_t n, to_pitch, from_pitch, rows;
 	uint64_t value;
-	struct fake_event *event;
+	struct fake_mark *mark;
+	void (*call)(void *arg);
 	void **batch_to, **batch_from;
 	size_t *batch_n;
 	struct fake_op *next;
@@ -78,6 +86,9 @@ struct fake_world {
 	uint64_t fail_in;
 	cudaError_t fail_with;
 	bool fail_lasting;
+	struct fake_cuda_storm storm;
+	uint64_t rng;
+	unsigned as_host;
 	uint64_t max_batch;
 	unsigned violations;
 	char violation[200];
@@ -115,10 +126,17 @@ struct fake_memory *fake_memory_of(const void *p);
 uint8_t *fake_bytes(const void *p, size_t n, bool device);
 void fake_memory_clear(void);
 struct fake_op *fake_push(struct fake_stream *stream, enum fake_kind kind, uint64_t cost_ns);
+struct fake_mark *fake_mark_ref(struct fake_mark *mark);
+void fake_mark_put(struct fake_mark *mark);
 void fake_run(void);
 void fake_streams_clear(void);
 /* Commands in any stream that touch [at, at + n). */
 bool fake_in_use(const void *at, size_t n);
+
+/* fake_cuda_storm.c */
+cudaError_t fake_storm_call(const char *name); /* what the call says */
+bool fake_storm_command(void);		       /* this command loses the device */
+uint64_t fake_storm_extra_ns(void);
 
 cudaError_t fake_malloc(void **out, size_t n);
 cudaError_t fake_free(void *p);

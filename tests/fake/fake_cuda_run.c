@@ -14,6 +14,7 @@ struct fake_op *fake_push(struct fake_stream *stream, enum fake_kind kind, uint6
 		abort();
 	op->kind = kind;
 	op->cost_ns = cost_ns;
+	op->extra_ns = fake_storm_extra_ns();
 	/* It cannot begin before it was given. */
 	op->begin_ns = fake_world.now;
 	if (stream->last)
@@ -24,11 +25,24 @@ struct fake_op *fake_push(struct fake_stream *stream, enum fake_kind kind, uint6
 	return op;
 }
 
+struct fake_mark *fake_mark_ref(struct fake_mark *mark)
+{
+	mark->refs++;
+	return mark;
+}
+
+void fake_mark_put(struct fake_mark *mark)
+{
+	if (mark && --mark->refs == 0)
+		free(mark);
+}
+
 static void free_op(struct fake_op *op)
 {
 	free(op->batch_to);
 	free(op->batch_from);
 	free(op->batch_n);
+	fake_mark_put(op->mark);
 	free(op);
 }
 
@@ -86,8 +100,8 @@ static void carry_out(const struct fake_op *op)
 			copy(op->batch_to[i], op->batch_from[i], op->batch_n[i]);
 		break;
 	case FAKE_RECORD:
-		op->event->done = op->event->done > op->value ? op->event->done : op->value;
-		op->event->done_at = op->begin_ns + op->cost_ns;
+		op->mark->done = true;
+		op->mark->done_at = op->begin_ns + op->cost_ns + op->extra_ns;
 		break;
 	case FAKE_WRITE:
 		p = fake_bytes(op->to, sizeof(op->value), false);
@@ -101,6 +115,9 @@ static void carry_out(const struct fake_op *op)
 		p = fake_bytes(op->to, op->n, true);
 		if (p)
 			memset(p, (int)op->value, op->n);
+		break;
+	case FAKE_CALL:
+		op->call(op->to);
 		break;
 	case FAKE_WAIT:
 		break;
@@ -116,21 +133,21 @@ static uint64_t done_at(struct fake_stream *stream)
 		return UINT64_MAX;
 	if (!op->begun) {
 		if (op->kind == FAKE_WAIT) {
-			if (op->event->done < op->value)
+			if (!op->mark->done)
 				return UINT64_MAX;
-			if (op->event->done_at > op->begin_ns)
-				op->begin_ns = op->event->done_at;
+			if (op->mark->done_at > op->begin_ns)
+				op->begin_ns = op->mark->done_at;
 		}
 		if (stream->free_at > op->begin_ns)
 			op->begin_ns = stream->free_at;
 		op->begun = true;
 	}
-	return op->begin_ns + op->cost_ns;
+	return op->begin_ns + op->cost_ns + op->extra_ns;
 }
 
 void fake_run(void)
 {
-	while (!fake_world.stalled && !fake_world.sticky) {
+	while (!fake_world.stalled && (!fake_world.sticky || fake_world.storm.late_writes)) {
 		struct fake_stream *first = NULL;
 		uint64_t at = UINT64_MAX;
 		struct fake_op *op;
@@ -146,11 +163,15 @@ void fake_run(void)
 		if (!first || at > fake_world.now)
 			return;
 		op = first->first;
-		if (fake_world.fault_in && --fake_world.fault_in == 0) {
+		if (!fake_world.sticky && fake_world.fault_in && --fake_world.fault_in == 0)
 			fake_world.sticky = fake_world.fault;
+		else if (!fake_world.sticky && fake_storm_command())
+			fake_world.sticky = cudaErrorIllegalAddress;
+		if (fake_world.sticky && !fake_world.storm.late_writes)
 			return;
-		}
-		carry_out(op);
+		/* A lost device tells nothing any more. */
+		if (!fake_world.sticky || (op->kind != FAKE_RECORD && op->kind != FAKE_WRITE && op->kind != FAKE_CALL))
+			carry_out(op);
 		first->free_at = at;
 		first->first = op->next;
 		if (!first->first)
@@ -227,6 +248,7 @@ void fake_streams_clear(void)
 		struct fake_event *event = fake_world.events;
 
 		fake_world.events = event->next;
+		fake_mark_put(event->mark);
 		free(event);
 	}
 }

@@ -32,14 +32,19 @@ void blocks_init(struct world *w)
 		size_t plane_bytes = (size_t)wg->block_tokens * W_ROW;
 		size_t block_bytes = plane_bytes * wg->n_layers * wg->planes;
 		struct kvf_group *kg = &w->groups[g];
+		int32_t device = -1;
+		uint8_t *at;
 
 		w->memory_bytes[g] = block_bytes * w->o.n_blocks;
-		w->memory[g] = calloc(1, w->memory_bytes[g]);
+		if (w->o.backend)
+			w->memory[g] = w->o.backend->memory(w, g, w->memory_bytes[g], &at, &device);
+		else
+			at = w->memory[g] = calloc(1, w->memory_bytes[g]);
 		for (uint32_t l = 0; l < wg->n_layers; l++) {
-			w->layers[g][l].device = -1;
+			w->layers[g][l].device = device;
 			for (uint32_t p = 0; p < wg->planes; p++)
 				w->layers[g][l].base[p] =
-					w->memory[g] + (l * wg->planes + p) * plane_bytes;
+					at + (l * wg->planes + p) * plane_bytes;
 		}
 		*kg = (struct kvf_group){
 			.size = sizeof(*kg),
@@ -65,7 +70,8 @@ void blocks_init(struct world *w)
 void blocks_fini(struct world *w)
 {
 	for (uint32_t g = 0; g < w->o.n_groups; g++) {
-		free(w->memory[g]);
+		if (!w->o.backend)
+			free(w->memory[g]);
 		w->memory[g] = NULL;
 	}
 }

@@ -336,7 +336,7 @@ static void check_late(struct world *w)
 		struct world_op *op = &w->ops[i];
 
 		if (!op->live || op->done || now < op->deadline_ns ||
-			simdev_copies_of(&w->dev, op->id, -1))
+			world_copies_of(w, op->id, -1))
 			continue;
 		w->hurry = ++op->late_turns > LATE_TURNS_MAX / 4;
 		if (op->late_turns > LATE_TURNS_MAX)

@@ -63,7 +63,7 @@ static void judge_source_free(struct world *w, struct world_op *op, const struct
 		bad(w, op, c, "a second SOURCE_FREE");
 	if (op->done)
 		bad(w, op, c, "SOURCE_FREE after the end");
-	if (!w->o.host_device && simdev_copies_of(&w->dev, op->id, KVF_COPY_GATHER))
+	if (!w->o.host_device && world_copies_of(w, op->id, KVF_COPY_GATHER))
 		bad(w, op, c, "SOURCE_FREE while the device reads the blocks");
 	op->source_free = true;
 	/* What was promised holds from now on, so whatever reads the blocks later reads this. */
@@ -73,6 +73,9 @@ static void judge_source_free(struct world *w, struct world_op *op, const struct
 
 static bool status_allowed(const struct world *w, const struct world_op *op, int status)
 {
+	if (w->o.backend && tap_has_said(&w->tap, status) &&
+		(op->op.code == KVF_OP_STORE || op->op.code == KVF_OP_RETRIEVE))
+		return true;
 	switch (status) {
 	case KVF_OK:
 		return true;
@@ -223,7 +226,7 @@ static void judge_done(struct world *w, struct world_op *op, const struct kvf_co
 {
 	if (!status_allowed(w, op, c->status))
 		bad(w, op, c, "a status without a cause");
-	if (!w->o.host_device && simdev_copies_of(&w->dev, op->id, -1) &&
+	if (!w->o.host_device && world_copies_of(w, op->id, -1) &&
 		!(stream_ordered(op) && c->status == KVF_OK))
 		bad(w, op, c, "the end, while the device still uses the blocks");
 	switch (op->op.code) {
@@ -279,7 +282,7 @@ void judge_tail(struct world *w, struct world_op *op)
 	const struct kvf_completion *c = &op->completion;
 	int rc;
 
-	if (simdev_copies_of(&w->dev, op->id, -1))
+	if (!w->o.backend && world_copies_of(w, op->id, -1))
 		bad(w, op, c, "the last layer's fence is done, but the device still copies");
 	if (c->tokens > blocks_right(w, op, KVF_NIL) && !op->copy_failed)
 		bad(w, op, c, "wrong bytes behind the fence");

@@ -32,6 +32,7 @@ static uint32_t new_fence(struct world *w, struct world_op *op, uint32_t layer, 
 			continue;
 		f->word = 0;
 		f->armed = true;
+		f->streamed = false;
 		f->at_ns = world_now(w) + delay;
 		f->op = (uint32_t)(op - w->ops);
 		f->layer = layer;
@@ -58,7 +59,16 @@ static void fence_in(struct world *w, uint32_t fence, uint32_t kind, struct simd
 	in->kind = fence == KVF_NIL ? KVF_FENCE_NOW : kind;
 	if (fence == KVF_NIL)
 		return;
+	if (w->o.backend) {
+		uint64_t at = w->fences[fence].at_ns, now = world_now(w);
+
+		w->fences[fence].streamed = w->o.backend->fence_in(w, fence, at > now ? at - now : 0, in);
+		if (w->fences[fence].streamed)
+			return;
+		kind = KVF_FENCE_WORD;
+	}
 	if (kind == KVF_FENCE_WORD) {
+		in->kind = kind;
 		in->word = &w->fences[fence].word;
 		in->value = 1;
 	} else {
@@ -150,6 +160,8 @@ static void prepare(struct world *w, struct world_op *op, const struct world_ask
 
 static bool refusal_is_fair(const struct world *w, const struct world_ask *ask, int rc)
 {
+	if (w->o.backend && tap_has_said(&w->tap, rc))
+		return true;
 	switch (rc) {
 	case KVF_EAGAIN:
 		return true;
@@ -265,6 +277,7 @@ struct world_op *world_submit(struct world *w, const struct world_ask *ask, int 
 		free(op->keys);
 		return NULL;
 	}
+	op->op.code = ask->code; /* the host's stream may be there at once */
 	fence_in(w, op->fence,
 		ask->fence_kind == KVF_FENCE_EVENT ? KVF_FENCE_EVENT : KVF_FENCE_WORD, &event, &in);
 	if (ask->fence_kind == KVF_FENCE_LATER)
@@ -273,6 +286,8 @@ struct world_op *world_submit(struct world *w, const struct world_ask *ask, int 
 	prepare(w, op, ask, &blocks, lists, &in);
 	rc = kvf_submit(w->engine, &op->op, 1, &id);
 	memset(&event, 0, sizeof(event)); /* the event is gone, and so are the lists */
+	if (w->o.backend)
+		w->o.backend->submitted(w);
 	memset(lists, 0xee, sizeof(lists));
 	*status = rc == 1 ? KVF_OK : rc;
 	if (rc == 1) {
@@ -311,6 +326,8 @@ void world_give_layer(struct world *w, struct world_op *op, uint32_t layer, uint
 		blocks_write(w, op, layer);
 	fence_in(w, fence, KVF_FENCE_EVENT, &event, &in);
 	rc = kvf_store_layer(w->engine, op->id, layer, &in);
+	if (w->o.backend)
+		w->o.backend->submitted(w);
 	if (rc == KVF_OK) {
 		op->layers_given |= 1u << layer;
 		return;
@@ -318,7 +335,7 @@ void world_give_layer(struct world *w, struct world_op *op, uint32_t layer, uint
 	if (fence != KVF_NIL)
 		w->fences[fence].op = KVF_NIL;
 	if (rc != KVF_EAGAIN && rc != KVF_ENOENT && rc != KVF_ECAPTURE && rc != KVF_EDEVLOST &&
-		!w->mem.failures && !w->fail_device_at)
+		!w->mem.failures && !w->fail_device_at && !(w->o.backend && tap_has_said(&w->tap, rc)))
 		world_fail(w, "kvf_store_layer(%u): %s", layer, kvf_strerror(rc));
 }
 
@@ -333,8 +350,15 @@ void world_cancel(struct world *w, struct world_op *op)
 
 /* ---- fences that come back ---- */
 
-static bool out_done(const struct kvf_fence_out *out)
+/* Behind the fence of a device that was lost there may be anything. */
+static bool out_done(struct world *w, struct world_op *op, const struct kvf_fence_out *out)
 {
+	if (w->o.backend && out->kind == KVF_FENCE_EVENT) {
+		int done = w->o.backend->fence_done(w, out);
+
+		op->copy_failed |= done < 0;
+		return done;
+	}
 	return out->kind == KVF_FENCE_NOW || *out->word >= out->value;
 }
 
@@ -356,7 +380,7 @@ static void look_at_layer(struct world *w, struct world_op *op, uint32_t layer)
 		if (rc == KVF_ENOENT && w->shutting) {
 			/* A shutdown keeps no fences for anybody: the host waits for the end of it.
 			 */
-			op->layer_seen[layer] = !simdev_copies_of(&w->dev, op->id, -1);
+			op->layer_seen[layer] = !world_copies_of(w, op->id, -1);
 			op->layer_good[layer] = op->n;
 			return;
 		}
@@ -366,7 +390,7 @@ static void look_at_layer(struct world *w, struct world_op *op, uint32_t layer)
 		}
 		op->fence_open[layer] = true;
 	}
-	if (!op->layer_seen[layer] && out_done(&op->out[layer])) {
+	if (!op->layer_seen[layer] && out_done(w, op, &op->out[layer])) {
 		op->layer_seen[layer] = true;
 		op->layer_good[layer] = blocks_right(w, op, layer);
 	}

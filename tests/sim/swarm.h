@@ -40,5 +40,8 @@ struct swarm_result {
 
 /* Runs a seed. Returns 0, or -1 with `why` (at least 512 bytes) filled in. */
 int swarm_run(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why);
+/* The same after tune() has changed what the seed chose. */
+int swarm_run_tuned(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why,
+		    void (*tune)(struct world_options *o, struct swarm_host *h, void *arg), void *arg);
 
 #endif

@@ -307,7 +307,7 @@ static void prove_life(struct run *run)
 	uint32_t tokens[8] = {7001, 7002, 7003, 7004, 7005, 7006, 7007, 7008};
 	int status;
 
-	if (w->failed || w->shutting || w->dev.lost || w->o.min_retrieve_tokens)
+	if (w->failed || !w->engine || w->shutting || w->dev.lost || w->o.min_retrieve_tokens)
 		return;
 	for (uint32_t i = 0; i < W_MAX_SEQS; i++) {
 		if (w->seqs[i].seq)
@@ -326,6 +326,8 @@ static void prove_life(struct run *run)
 		ask.code = i % 2 ? KVF_OP_RETRIEVE : KVF_OP_STORE;
 		world_poll(w, 64); /* fences released a moment ago still count as operations */
 		op = world_submit(w, &ask, &status);
+		if (!op && w->o.backend && status == KVF_EDEVLOST)
+			return; /* lost, and nobody had noticed yet */
 		if (!op) {
 			world_fail(w, "after the faults an operation was refused: %s",
 				kvf_strerror(status));
@@ -342,6 +344,12 @@ static void prove_life(struct run *run)
 
 int swarm_run(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why)
 {
+	return swarm_run_tuned(seed, steps, verbose, result, why, NULL, NULL);
+}
+
+int swarm_run_tuned(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why,
+		    void (*tune)(struct world_options *o, struct swarm_host *h, void *arg), void *arg)
+{
 	struct world_options o;
 	struct run *run = calloc(1, sizeof(*run));
 	struct world *w = calloc(1, sizeof(*w));
@@ -350,17 +358,19 @@ int swarm_run(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result 
 	run->w = w;
 	w->trace = verbose;
 	swarm_options(seed, steps, &o, &run->h);
+	if (tune)
+		tune(&o, &run->h, arg);
 	if (verbose)
 		swarm_print(verbose, &o, &run->h);
 	wl_rng_seed(&run->r, seed ^ 0x5eed);
 	rc = world_open(w, &o);
-	if (rc)
+	if (rc && !w->tap.said)
 		world_fail(w, "kvf_engine_open: %s", kvf_strerror(rc));
-	if (!w->failed)
+	if (!w->failed && w->engine)
 		live(run);
 	memset(result, 0, sizeof(*result));
 	result->stats = w->last;
-	if (!w->failed) {
+	if (!w->failed && w->engine) {
 		world_calm(w);
 		if (!world_drain(w, world_now(w) + CALM_NS))
 			world_fail(w, "the faults stopped, but %u operations and %u tails go on",

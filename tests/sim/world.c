@@ -48,7 +48,7 @@ static uint64_t any_now(void *arg)
 	return world_now(arg);
 }
 
-static void signal_fence(struct world *w, struct world_fence *f)
+void world_signal(struct world *w, struct world_fence *f)
 {
 	f->armed = false;
 	w->n_armed--;
@@ -73,7 +73,7 @@ uint64_t world_next_fence(const struct world *w)
 	uint64_t at = KVF_NO_DEADLINE;
 
 	for (uint32_t i = 0; w->n_armed && i < W_FENCES; i++) {
-		if (w->fences[i].armed)
+		if (w->fences[i].armed && !w->fences[i].streamed)
 			at = kvf_min_u64(at, w->fences[i].at_ns);
 	}
 	return at;
@@ -84,15 +84,22 @@ static void signal_due(struct world *w)
 	uint64_t now = world_now(w);
 
 	for (uint32_t i = 0; w->n_armed && i < W_FENCES; i++) {
-		if (w->fences[i].armed && w->fences[i].at_ns <= now)
-			signal_fence(w, &w->fences[i]);
+		if (w->fences[i].armed && !w->fences[i].streamed && w->fences[i].at_ns <= now)
+			world_signal(w, &w->fences[i]);
 	}
 }
 
 void world_advance(struct world *w, uint64_t ns)
 {
 	w->now_ns += ns;
+	if (w->o.backend)
+		w->o.backend->time(w);
 	signal_due(w);
+}
+
+uint32_t world_copies_of(const struct world *w, uint64_t op_id, int direction)
+{
+	return w->o.backend ? tap_copies_of(&w->tap, op_id, direction) : simdev_copies_of(&w->dev, op_id, direction);
 }
 
 /* ---- opening ---- */
@@ -162,6 +169,9 @@ static void copy_ended(void *arg, const struct kvf_copy *copy, int status)
 	struct world *w = arg;
 	struct world_op *op = &w->ops[copy->user_data & 0xffff];
 
+	/* A real device notices some time after the host's look at the fence. */
+	if ((!op->live || op->id != copy->op_id) && w->o.backend)
+		return;
 	if (!op->live || op->id != copy->op_id) {
 		world_fail(w, "the device finished a copy of an operation that is over");
 		return;
@@ -190,6 +200,8 @@ static void make_parts(struct world *w)
 	w->dev.now_arg = w;
 	w->dev.ended = copy_ended;
 	check_hooks(w, &w->dev.hooks, true);
+	if (w->o.backend)
+		tap_init(&w->tap, &w->dev);
 	for (uint32_t t = 0; t < W_MAX_TIERS; t++) {
 		simtier_init(&w->tier[t], names[t], w->o.tier[t].caps, w->o.seed ^ (0x71e4u + t));
 		w->tier[t].faults = w->o.tier[t].faults;
@@ -230,6 +242,15 @@ int world_open(struct world *w, const struct world_options *o)
 	params.layout = &w->layout;
 	params.device = o->host_device ? NULL : &w->dev.ops;
 	params.device_self = o->host_device ? NULL : &w->dev;
+	if (o->backend) {
+		rc = o->backend->open(w, &w->tap.inner, &w->tap.inner_self);
+		if (rc) {
+			kvf_config_destroy(config);
+			return rc;
+		}
+		params.device = &tap_ops;
+		params.device_self = &w->tap;
+	}
 	for (uint32_t t = 0; t < o->n_tiers; t++) {
 		tiers[t] = (struct kvf_custom_tier){&w->tier[t].ops, &w->tier[t]};
 		if (o->wrap)
@@ -325,12 +346,14 @@ void world_calm(struct world *w)
 	w->fail_device_at = 0;
 	w->fail_tier_at = 0;
 	simdev_calm(&w->dev);
+	if (w->o.backend)
+		w->o.backend->calm(w);
 	for (uint32_t t = 0; t < w->o.n_tiers; t++) {
 		if (w->tier[t].host)
 			simtier_calm(&w->tier[t]);
 	}
 	for (uint32_t i = 0; i < W_FENCES; i++) {
-		if (w->fences[i].armed)
+		if (w->fences[i].armed && !w->fences[i].streamed)
 			w->fences[i].at_ns =
 				kvf_min_u64(w->fences[i].at_ns, world_now(w) + KVF_NS_PER_MS);
 	}
@@ -386,6 +409,8 @@ void world_close(struct world *w)
 {
 	if (w->engine)
 		close_engine(w);
+	if (w->o.backend)
+		w->o.backend->close(w);
 	if (!w->engine && w->mem.live_blocks)
 		world_fail(w, "%llu blocks of %llu bytes leaked",
 			(unsigned long long)w->mem.live_blocks,

@@ -25,6 +25,7 @@
 #include "simtier.h"
 #include "tests/sim/simdev.h"
 #include "tests/sim/simmem.h"
+#include "tests/sim/tap.h"
 
 #define W_MAX_OPS 256u
 #define W_MAX_SEQS 24u
@@ -42,6 +43,26 @@
 
 struct world_group {
 	uint32_t n_layers, planes, block_tokens;
+};
+
+struct world;
+
+/*
+ * A real device in place of the simulated one: where the host's KV lies, what the host's stream is. tap.h stands
+ * between it and the engine and says what is in flight.
+ */
+struct world_backend {
+	int (*open)(struct world *w, const struct kvf_device_ops **ops, void **self);
+	void (*close)(struct world *w); /* after the engine; also where that never opened */
+	/* KV of a group. Returns where the test sees it; *at: its address for the device. */
+	uint8_t *(*memory)(struct world *w, uint32_t group, size_t n, uint8_t **at, int32_t *device);
+	/* The host's stream signals w->fences[fence] in ns and then reaches what *in says. False: by a word, as
+	 * always. */
+	bool (*fence_in)(struct world *w, uint32_t fence, uint64_t ns, struct kvf_fence_in *in);
+	void (*submitted)(struct world *w); /* what fence_in() gave is no more the engine's business */
+	int (*fence_done)(struct world *w, const struct kvf_fence_out *out); /* 1: done, 0: not yet, -1: never */
+	void (*time)(struct world *w); /* w->now_ns went on */
+	void (*calm)(struct world *w);
 };
 
 struct world_options {
@@ -72,6 +93,8 @@ struct world_options {
 	void *wrap_arg;
 	bool real_time; /* CLOCK_MONOTONIC instead of the virtual clock */
 	bool host_device; /* the library's own host device instead of the simulated one */
+	const struct world_backend *backend; /* NULL: the simulated device */
+	void *backend_arg;
 };
 
 struct world_seq {
@@ -88,6 +111,7 @@ struct world_fence {
 	volatile uint64_t word;
 	uint64_t at_ns;
 	bool armed;
+	bool streamed; /* the backend's stream signals it, not the clock */
 	uint32_t op; /* index, or UINT32_MAX: nobody cares any more */
 	uint32_t layer; /* UINT32_MAX: all */
 };
@@ -153,7 +177,9 @@ struct world {
 	struct world_options o;
 	struct kvf_engine *engine;
 	struct simmem mem;
-	struct simdev dev;
+	struct simdev dev; /* with a backend: only its hooks, errors and lost */
+	struct tap tap;
+	void *backend; /* its own */
 	struct simtier tier[W_MAX_TIERS];
 	uint64_t now_ns;
 	struct kvf_clock clock;
@@ -196,6 +222,7 @@ struct world {
 	/* sweeps: what fails */
 	uint64_t device_calls, tier_calls, fail_device_at, fail_tier_at;
 	bool fail_persistent;
+	bool fault_hit; /* a backend's fault did happen */
 	void (*on_turn)(struct world *w, void *arg); /* after every turn */
 	void *on_turn_arg;
 	struct kvf_stats last;
@@ -212,6 +239,10 @@ void world_close(struct world *w);
 void world_fail(struct world *w, const char *fmt, ...) KVF_PRINTF(2, 3);
 void world_mix(struct world *w, uint64_t value); /* into the digest */
 
+/* The host's stream reached the fence: the KV behind it is written, or may be overwritten. */
+void world_signal(struct world *w, struct world_fence *f);
+/* Copies that the device has of an operation; direction 0, 1, or -1 for both. */
+uint32_t world_copies_of(const struct world *w, uint64_t op_id, int direction);
 /* Time goes on; fences of the host that are due are signalled. */
 void world_advance(struct world *w, uint64_t ns);
 /* One kvf_poll with room for max completions, judged and checked. Returns how many came. */

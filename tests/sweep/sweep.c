@@ -274,6 +274,8 @@ int sweep_run(
 	world_defaults(&o, 7);
 	if (s->options)
 		s->options(&o);
+	o.backend = fault->backend;
+	o.backend_arg = fault->backend_arg;
 	w->mem.fail_at = fault->alloc_at;
 	w->mem.persistent = w->fail_persistent = fault->persistent;
 	w->fail_device_at = fault->device_at;
@@ -285,7 +287,7 @@ int sweep_run(
 	rc = world_open(w, &o);
 	if (!rc)
 		s->run(w);
-	else if (!w->mem.failures && !fault->device_at)
+	else if (!w->mem.failures && !fault->device_at && !fault->backend)
 		world_fail(w, "kvf_engine_open: %s", kvf_strerror(rc));
 	seen->opened = !rc;
 	w->on_turn = NULL;
@@ -293,6 +295,9 @@ int sweep_run(
 		    (fault->device_at && w->device_calls >= fault->device_at) ||
 		    (fault->tier_at && w->tier_calls >= fault->tier_at);
 	world_close(w);
+	seen->hit |= w->fault_hit;
+	if (!seen->opened && !seen->hit && !w->failed)
+		world_fail(w, "kvf_engine_open failed without a cause: %s", kvf_strerror(rc));
 	seen->turns = hook.turns;
 	seen->tokens = w->verified_tokens;
 	rc = w->failed ? -1 : 0;

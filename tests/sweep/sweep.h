@@ -24,6 +24,9 @@ extern const size_t n_sweep_scenarios;
 struct sweep_fault {
 	uint64_t alloc_at, device_at, tier_at; /* 0: none */
 	bool persistent;
+	/* Another device than the simulated one, and what fails in it. */
+	const struct world_backend *backend;
+	void *backend_arg;
 	/* called after turn number turn_at of the scenario */
 	void (*act)(struct world *w);
 	uint64_t turn_at;
