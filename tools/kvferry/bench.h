@@ -18,6 +18,8 @@ struct bench {
 	uint64_t slices;
 	uint64_t token_bytes; /* 0: the bench's own */
 	uint64_t sizes[8]; /* of scale; 0 ends them */
+	const char *dir; /* of disk and overlap; NULL: one of its own */
+	uint64_t kib; /* of disk: only chunks of this size; 0: all */
 	struct json_out json; /* of --json; writes to /dev/null without it */
 };
 
@@ -40,9 +42,10 @@ void bench_compare(const struct bench_pairs *pairs, struct bench_ratio *out);
 struct bench_rig {
 	struct replay_device device;
 	struct kvf_engine *engine;
+	const char *const *settings; /* more of the configuration: keys and values, NULL ends them; NULL: none */
 };
 
-/* 0; -1 after a line on stderr. */
+/* 0; -1 after a line on stderr. rig->settings is set, all else is overwritten. */
 int bench_rig_open(
 	struct bench_rig *rig, uint64_t token_bytes, uint64_t chunk_size, uint64_t slots);
 void bench_rig_close(struct bench_rig *rig);
@@ -64,5 +67,7 @@ int bench_lookup(struct bench *b);
 int bench_copy(struct bench *b);
 int bench_scale(struct bench *b);
 int bench_idle(struct bench *b);
+int bench_disk(struct bench *b);
+int bench_overlap(struct bench *b);
 
 #endif

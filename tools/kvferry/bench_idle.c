@@ -8,7 +8,7 @@ int bench_idle(struct bench *b)
 {
 	static struct bench_pairs pairs;
 	struct bench_ratio ratio;
-	struct bench_rig rig;
+	struct bench_rig rig = {0};
 	volatile uint64_t sink = 0;
 
 	if (bench_rig_open(&rig, 64, 256, 64) != 0)

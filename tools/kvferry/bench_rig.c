@@ -44,6 +44,8 @@ static int open_engine(struct bench_rig *rig, uint64_t chunk_size, uint64_t slot
 		status = set_u64(config, "kvf_pool_slots", slots, &report);
 	if (status == KVF_OK)
 		status = kvf_config_set(config, "kvf_pool_before_open", "true", &report);
+	for (const char *const *set = rig->settings; set && *set && status == KVF_OK; set += 2)
+		status = kvf_config_set(config, set[0], set[1], &report);
 	if (status == KVF_OK)
 		status = kvf_engine_open(&rig->engine, &params);
 	kvf_config_destroy(config);
@@ -77,7 +79,7 @@ int bench_rig_open(struct bench_rig *rig, uint64_t token_bytes, uint64_t chunk_s
 {
 	char error[256];
 
-	*rig = (struct bench_rig){0};
+	*rig = (struct bench_rig){.settings = rig->settings};
 	if (replay_device_init(&rig->device, token_bytes, 16, 1, error, sizeof(error)) != 0) {
 		fprintf(stderr, "kvferry bench: %s\n", error);
 		return -1;

@@ -6,7 +6,17 @@
 
 #include "bench.h"
 
-enum option { OPT_SHORT, OPT_SLICES, OPT_TOKEN_BYTES, OPT_CHUNKS, OPT_JSON, OPT_HELP, N_OPTIONS };
+enum option {
+	OPT_SHORT,
+	OPT_SLICES,
+	OPT_TOKEN_BYTES,
+	OPT_CHUNKS,
+	OPT_DIR,
+	OPT_KIB,
+	OPT_JSON,
+	OPT_HELP,
+	N_OPTIONS
+};
 
 static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_SHORT] = {"--short", NULL, "a few seconds, less memory", false},
@@ -14,6 +24,8 @@ static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_TOKEN_BYTES] = {"--token-bytes", "N",
 		"copy: bytes of KV a token; default 131072, short 65536", false},
 	[OPT_CHUNKS] = {"--chunks", "N", "scale: chunks resident; may be given again", true},
+	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: where; default below /var/tmp", false},
+	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096 or 32768 KiB", false},
 	[OPT_JSON] = {"--json", "FILE", "results for machines", false},
 	[OPT_HELP] = {"--help", NULL, "this text", false},
 };
@@ -26,6 +38,8 @@ static const struct {
 	{"copy", bench_copy},
 	{"scale", bench_scale},
 	{"idle", bench_idle},
+	{"disk", bench_disk},
+	{"overlap", bench_overlap},
 };
 
 #define N_BENCHES (sizeof(benches) / sizeof(benches[0]))
@@ -34,7 +48,9 @@ static const char intro[] =
 	"  lookup   keys and lookup of a long prompt / one SHA-256 pass, Python's hash() chain\n"
 	"  copy     store and retrieve RAM <-> host device / memcpy over the same pieces\n"
 	"  scale    lookup, store and eviction as the number of resident chunks grows\n"
-	"  idle     a poll with nothing to do\n";
+	"  idle     a poll with nothing to do\n"
+	"  disk     the disk tier / fio, each way, by size of the chunks; recovery / bare reads\n"
+	"  overlap  disk reads, disk writes and host copies at once / the slowest of them alone\n";
 
 void bench_say_ratio(struct bench *b, const char *name, const char *what,
 	const struct bench_ratio *r, double scale, const char *unit)
@@ -131,22 +147,24 @@ static int parse(struct tool_args *a, struct bench *b, int argc, char **argv, si
 	b->slices = BENCH_SLICES;
 	if ((rc = tool_arg_u64(a, OPT_SLICES, 1, BENCH_MAX_SLICES - 2, &b->slices)) != TOOL_OK ||
 		(rc = tool_arg_u64(a, OPT_TOKEN_BYTES, 64, UINT64_C(1) << 20, &b->token_bytes)) !=
-			TOOL_OK)
+			TOOL_OK ||
+		(rc = tool_arg_u64(a, OPT_KIB, 64, 32768, &b->kib)) != TOOL_OK)
 		return rc;
+	b->dir = a->given[OPT_DIR];
 	if (a->n_rest != 1)
-		return tool_usage(a, "wants the name of one bench: lookup, copy, scale, idle");
+		return tool_usage(a, "wants the name of one bench: lookup, copy, scale, idle, disk, overlap");
 	for (*which = 0; *which < N_BENCHES; ++*which) {
 		if (strcmp(a->rest[0], benches[*which].name) == 0)
 			return TOOL_OK;
 	}
-	return tool_usage(a, "no bench is called '%.64s': lookup, copy, scale, idle", a->rest[0]);
+	return tool_usage(a, "no bench is called '%.64s': lookup, copy, scale, idle, disk, overlap", a->rest[0]);
 }
 
 int kvf_cmd_bench(int argc, char **argv)
 {
 	struct bench b = {0};
 	struct tool_args args = {.command = "bench",
-		.synopsis = "lookup|copy|scale|idle [OPTION...]",
+		.synopsis = "lookup|copy|scale|idle|disk|overlap [OPTION...]",
 		.intro = intro,
 		.opts = opts,
 		.n_opts = N_OPTIONS,
