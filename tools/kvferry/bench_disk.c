@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvferry bench disk: the disk tier beside fio: the same way to the kernel, block size (= slot), depth and huge pages,
- * files that are allocated and written already, slices in turn. Thread-CPU a GB on both sides. Checksums of payloads are
+ * kvferry bench disk: the disk tier beside fio: same way to the kernel, block size (= slot), depth and huge pages,
  * the engine's and not in it: they are timed alone. Then recovery beside bare reads of the same headers.
  */
 #ifndef _GNU_SOURCE

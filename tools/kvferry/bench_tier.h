@@ -42,7 +42,7 @@ void bench_tier_close(struct bench_tier *t);
 bool bench_tier_turn(struct bench_tier *t);
 /* Recovery and everything else the tier does by itself. */
 void bench_tier_settle(struct bench_tier *t);
-/* Moves n chunks, those with the numbers first .. first + n - 1, sleeping as a host does that has nothing else to do. */
+/* Moves n chunks, those with the numbers first .. first + n - 1, sleeping when there is nothing to do. */
 struct bench_side bench_tier_slice(struct bench_tier *t, uint32_t kind, uint64_t first, uint64_t n);
 
 #endif
