@@ -45,13 +45,15 @@ def unpack_source(source):
         with tarfile.open(download(LIBRARY, "--no-binary=:all:", os.path.join(tmp, "sdist"))) as tar:
             tar.extractall(os.path.join(tmp, "x"), **safe)
         (top,) = os.listdir(os.path.join(tmp, "x"))
-        os.rename(os.path.join(tmp, "x", top, "vendor", "llama.cpp"), source)
+        # All of it: what llama.cpp's build asks for its own commit lies at the top.
+        os.rename(os.path.join(tmp, "x", top), source)
 
 
 def get_library(folder, args):
     """As an installation: include/ and lib/, with the source and its build beside them."""
-    source, build = os.path.join(folder, "src"), os.path.join(folder, "build")
-    unpack_source(source)
+    build = os.path.join(folder, "build")
+    unpack_source(os.path.join(folder, "src"))
+    source = os.path.join(folder, "src", "vendor", "llama.cpp")
     wants_server = ["-DLLAMA_BUILD_COMMON=ON", "-DLLAMA_BUILD_TOOLS=ON", "-DLLAMA_BUILD_SERVER=ON"]
     without = [o.replace("=ON", "=OFF") for o in wants_server]
     subprocess.run(["cmake", "-S", source, "-B", build] + OPTIONS + (QUICK if args.quick else [])

@@ -76,11 +76,11 @@ void lkv_describe(const struct lkv *kv, const struct llama_context_params *p, ch
 	snprintf(text, n,
 		"cache %d/%d, flash attention %d, attention %d, context type %d, full window %d, "
 		"rope %d %a %a, "
-		"yarn %a %a %a %a %u, blob %zu+%zu, llama.cpp %s, ggml %s (%s)",
+		"yarn %a %a %a %a %u, blob %zu+%zu, llama.cpp %s, state %d, ggml %s (%s)",
 		(int)p->type_k, (int)p->type_v, (int)p->flash_attn_type, (int)p->attention_type,
 		(int)p->ctx_type, (int)p->swa_full, (int)p->rope_scaling_type,
 		(double)p->rope_freq_base, (double)p->rope_freq_scale, (double)p->yarn_ext_factor,
 		(double)p->yarn_attn_factor, (double)p->yarn_beta_fast, (double)p->yarn_beta_slow,
-		p->yarn_orig_ctx, kv->head_bytes, kv->token_bytes, llama_version(), ggml_version(),
-		ggml_commit());
+		p->yarn_orig_ctx, kv->head_bytes, kv->token_bytes, llama_version(),
+		LLAMA_STATE_SEQ_VERSION, ggml_version(), ggml_commit());
 }
