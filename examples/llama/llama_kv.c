@@ -52,7 +52,7 @@ static uint32_t chunk_tokens(const struct kvf_config *config)
 {
 	char text[32];
 
-	if (config && kvf_config_get(config, "chunk_size", text, sizeof(text)) == KVF_OK)
+	if (config && kvf_config_get(config, "chunk_size", text, sizeof(text)) > 0)
 		return (uint32_t)strtoul(text, NULL, 10);
 	return 256; /* its default */
 }

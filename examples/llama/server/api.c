@@ -86,13 +86,15 @@ static void chat_completions(struct api *api, struct exchange *x)
 static void health(struct api *api, struct exchange *x)
 {
 	struct kvf_engine *engine = lkv_engine(api->kv);
+	const char *cache;
 	uint32_t bits = 0;
 
 	if (engine && kvf_health(engine, &bits) != KVF_OK)
 		bits |= KVF_HEALTH_DEAD;
+	cache = !engine ? "off" : bits & ~(uint32_t)KVF_HEALTH_SCANNING ? "degraded" : "ok";
 	reply_json(api, x, api->stopping ? 503 : 200,
-		   json_pack("{s:s, s:s, s:i}", "status", api->stopping ? "stopping" : "ok", "cache",
-			     !engine ? "off" : bits ? "degraded" : "ok", "kvferry_health_bits", (int)bits));
+		   json_pack("{s:s, s:s, s:i}", "status", api->stopping ? "stopping" : "ok", "cache", cache,
+			     "kvferry_health_bits", (int)bits));
 }
 
 static const struct route {

@@ -330,6 +330,7 @@ static int parse(const struct api *api, const json_t *root, struct api_options *
 	const json_t *stream_options = field(root, "stream_options");
 
 	if (check_model(api, root, e) || refuse_unsupported(root, e) || get_bool(root, "stream", &o->stream, e) ||
+	    get_bool(root, "ignore_eos", &job->ignore_eos, e) || /* vLLM's */
 	    get_sampling(root, &job->sampling, e) || get_stop(root, &job->text, e) || get_salt(root, job, e))
 		return -1;
 	if (stream_options && (!json_is_object(stream_options) || !o->stream))

@@ -23,12 +23,14 @@ static const char help[] =
 	"      --queue N        requests that may wait for a slot (64)\n"
 	"      --connections N  at a time (256)\n"
 	"      --body-kib N     of a request (2048)\n"
+	"      --backlog-kib N  of a streamed answer that its client does not read (1024)\n"
 	"      --timeout N      seconds a client may take to send its request, or not read its answer (30)\n"
+	"      --precise        no flash attention, one answer at a time: slower, and answers do not depend on each other\n"
 	"      --config FILE    kvferry's configuration, as LMCache's; LMCACHE_* variables count as well\n"
 	"      --set KEY=VALUE  one key of it\n"
 	"      --no-cache       without kvferry, to compare with\n";
 
-enum { NAME = 256, HOST, PIECE, MAX_TOKENS, QUEUE, CONNECTIONS, BODY, TIMEOUT, CONFIG, SET, NO_CACHE };
+enum { NAME = 256, HOST, PIECE, MAX_TOKENS, QUEUE, CONNECTIONS, BODY, BACKLOG, TIMEOUT, PRECISE, CONFIG, SET, NO_CACHE };
 
 static const struct option table[] = {
 	{ "model", required_argument, NULL, 'm' },	 { "name", required_argument, NULL, NAME },
@@ -38,7 +40,8 @@ static const struct option table[] = {
 	{ "max-tokens", required_argument, NULL, MAX_TOKENS }, { "queue", required_argument, NULL, QUEUE },
 	{ "connections", required_argument, NULL, CONNECTIONS }, { "body-kib", required_argument, NULL, BODY },
 	{ "timeout", required_argument, NULL, TIMEOUT }, { "config", required_argument, NULL, CONFIG },
-	{ "set", required_argument, NULL, SET },	 { "no-cache", no_argument, NULL, NO_CACHE },
+	{ "backlog-kib", required_argument, NULL, BACKLOG }, { "set", required_argument, NULL, SET },	 { "no-cache", no_argument, NULL, NO_CACHE },
+	{ "precise", no_argument, NULL, PRECISE },
 	{ "help", no_argument, NULL, 'h' },		 { 0 }
 };
 
@@ -104,6 +107,8 @@ static int take(struct options *o, int c, const char *program)
 		return number(optarg, 1, 100000, &o->connections, "--connections");
 	case BODY:
 		return number(optarg, 1, 1ul << 20, &o->body_kib, "--body-kib");
+	case BACKLOG:
+		return number(optarg, 1, 1ul << 20, &o->backlog_kib, "--backlog-kib");
 	case TIMEOUT:
 		return number(optarg, 1, 86400, &o->timeout_s, "--timeout");
 	case 'h':
@@ -122,7 +127,7 @@ int options_read(struct options *o, int argc, char **argv)
 	int n_set = 0, rc = set ? 0 : 3, c;
 
 	*o = (struct options){ .host = "127.0.0.1", .port = 8000, .slots = 4, .context = 4096, .piece = 64, .queue = 64,
-		.body_kib = 2048, .timeout_s = 30, .max_tokens = 1024, .connections = 256 };
+		.body_kib = 2048, .backlog_kib = 1024, .timeout_s = 30, .max_tokens = 1024, .connections = 256 };
 	while (rc == 0 && (c = getopt_long(argc, argv, "m:p:s:c:t:h", table, NULL)) != -1) {
 		if (c == 'm')
 			o->model = optarg;
@@ -136,6 +141,8 @@ int options_read(struct options *o, int argc, char **argv)
 			set[n_set++] = optarg;
 		else if (c == NO_CACHE)
 			o->no_cache = 1;
+		else if (c == PRECISE)
+			o->precise = 1;
 		else
 			rc = take(o, c, argv[0]);
 	}

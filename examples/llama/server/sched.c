@@ -114,7 +114,7 @@ static void take_token(struct sched *s, struct job *job, llama_token id)
 		s->stats.first_token_ns += job->first_ns - job->added_ns;
 		slots_keep(s, job);
 	}
-	if (llama_vocab_is_eog(llama_model_get_vocab(lkv_model(s->set.kv)), id)) {
+	if (!job->ignore_eos && llama_vocab_is_eog(llama_model_get_vocab(lkv_model(s->set.kv)), id)) {
 		send_text(s, job, 1);
 		if (!job->ended)
 			slots_end(s, job, JOB_STOP, NULL);
@@ -133,12 +133,13 @@ static void take_token(struct sched *s, struct job *job, llama_token id)
 		slots_end(s, job, JOB_LENGTH, NULL);
 }
 
-static int decode(struct sched *s)
+/* One token of every answer in the slots [begin, end). 1: there was one. */
+static int decode_slots(struct sched *s, unsigned begin, unsigned end)
 {
 	int failed;
 
 	s->batch.n_tokens = 0;
-	for (unsigned i = 0; i < s->set.slots; i++) {
+	for (unsigned i = begin; i < end; i++) {
 		struct job *job = s->slot[i];
 
 		if (!job || job->state != JOB_DECODE)
@@ -149,7 +150,7 @@ static int decode(struct sched *s)
 	if (s->batch.n_tokens == 0)
 		return 0;
 	failed = compute(s);
-	for (unsigned i = 0; i < s->set.slots; i++) {
+	for (unsigned i = begin; i < end; i++) {
 		struct job *job = s->slot[i];
 
 		if (!job || job->state != JOB_DECODE)
@@ -162,6 +163,17 @@ static int decode(struct sched *s)
 		take_token(s, job, llama_sampler_sample(job->sampler, lkv_context(s->set.kv), job->row));
 	}
 	return 1;
+}
+
+static int decode(struct sched *s)
+{
+	int worked = 0;
+
+	if (!s->set.precise)
+		return decode_slots(s, 0, s->set.slots);
+	for (unsigned i = 0; i < s->set.slots; i++)
+		worked |= decode_slots(s, i, i + 1);
+	return worked;
 }
 
 /* ---- the whole ---- */

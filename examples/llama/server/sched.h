@@ -10,7 +10,8 @@
  * every answer, in turns. Between two turns belong sockets and lkv_poll(); the copies of kvferry go on there.
  *
  * Answers do not depend on the cache: prompts are cut at multiples of the piece, counted from their first token, and
- * their last token is always computed apart, whatever came from the cache (see lkv_step()).
+ * their last token is always computed apart, whatever came from the cache (see lkv_step()). Whether they depend on each
+ * other says sched_settings.precise.
  */
 #ifndef EXAMPLES_LLAMA_SERVER_SCHED_H
 #define EXAMPLES_LLAMA_SERVER_SCHED_H
@@ -38,6 +39,7 @@ struct job {
 	/* set by who adds it */
 	struct tokens tokens; /* the prompt; the answer is appended */
 	size_t max_tokens;    /* of the answer */
+	int ignore_eos;	      /* it goes on where the model would end it */
 	struct sampling sampling;
 	struct text text; /* with the stop strings */
 	char *salt;	  /* tenant; may be NULL */
@@ -69,6 +71,9 @@ struct sched_settings {
 	size_t context; /* tokens of one conversation, prompt and answer */
 	size_t piece;
 	unsigned queue; /* jobs that may wait */
+	/* Answers in batches of one token. llama.cpp's sums come out a little differently in batches of another size: enough
+	 * to end a near tie otherwise once in some hundred tokens, and who else is being answered is chance. */
+	int precise;
 };
 
 struct sched_stats {

@@ -6,8 +6,6 @@
 
 #include "options.h"
 
-#define BACKLOG_BYTES (1u << 20)
-
 static void quiet(enum ggml_log_level level, const char *text, void *user)
 {
 	(void)user;
@@ -25,7 +23,10 @@ static int open_model(struct server *s, const struct options *o, char *why, size
 	p.uncached = o->no_cache != 0;
 	p.context.n_seq_max = (uint32_t)o->slots;
 	p.context.n_ctx = (uint32_t)(o->slots * o->context);
-	p.context.n_batch = p.context.n_ubatch = (uint32_t)(o->piece > o->slots ? o->piece : o->slots);
+	/* One sequence more than slots: kvferry's copies go through it, and llama.cpp wants room for one row of each. */
+	p.context.n_batch = p.context.n_ubatch = (uint32_t)(o->piece > o->slots + 8 ? o->piece : o->slots + 8);
+	if (o->precise)
+		p.context.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
 	if (o->threads)
 		p.context.n_threads = p.context.n_threads_batch = (int32_t)o->threads;
 	if (lkv_open(&s->kv, &p, why, n) != KVF_OK)
@@ -45,9 +46,9 @@ static int open_model(struct server *s, const struct options *o, char *why, size
 static int open_all(struct server *s, const struct options *o, char *why, size_t n)
 {
 	struct sched_settings sched = { .slots = (unsigned)o->slots, .context = o->context, .piece = o->piece,
-		.queue = (unsigned)o->queue };
+		.queue = (unsigned)o->queue, .precise = o->precise };
 	struct http_settings http = { .host = o->host, .port = (unsigned)o->port, .body_bytes = o->body_kib << 10,
-		.backlog_bytes = BACKLOG_BYTES, .connections = (unsigned)o->connections,
+		.backlog_bytes = o->backlog_kib << 10, .connections = (unsigned)o->connections,
 		.timeout_s = (unsigned)o->timeout_s, .request = api_request, .gone = api_gone, .user = &s->api };
 
 	if (open_model(s, o, why, n))

@@ -6,6 +6,12 @@
 
 /* ---- kvferry's answers ---- */
 
+/* The last token of a prompt is computed with the answers. */
+static void begin_prefill(struct job *job)
+{
+	job->state = job->computed + 1 < job->n_prompt ? JOB_PREFILL : JOB_DECODE;
+}
+
 static void on_event(struct lkv_request *r, enum lkv_event event, void *user)
 {
 	struct job *job = user;
@@ -15,7 +21,7 @@ static void on_event(struct lkv_request *r, enum lkv_event event, void *user)
 		job->computed = job->cached = lkv_request_present(r);
 		job->stored = job->cached;
 		job->sched->stats.cached_tokens += job->cached;
-		job->state = JOB_PREFILL;
+		begin_prefill(job);
 	}
 }
 
@@ -90,7 +96,7 @@ static void begin(struct sched *s, struct job *job, unsigned slot)
 	}
 	/* Refused: it is computed from the start. */
 	if (lkv_load(job->kv, 0) != KVF_OK)
-		job->state = JOB_PREFILL;
+		begin_prefill(job);
 }
 
 /* ---- out ---- */
