@@ -30,7 +30,8 @@ static const char help[] =
 	"      --set KEY=VALUE  one key of it\n"
 	"      --no-cache       without kvferry, to compare with\n";
 
-enum { NAME = 256, HOST, PIECE, MAX_TOKENS, QUEUE, CONNECTIONS, BODY, BACKLOG, TIMEOUT, PRECISE, CONFIG, SET, NO_CACHE };
+enum { NAME = 256, HOST, PIECE, MAX_TOKENS, QUEUE, CONNECTIONS, BODY, BACKLOG, TIMEOUT, PRECISE, CONFIG, SET,
+	NO_CACHE };
 
 static const struct option table[] = {
 	{ "model", required_argument, NULL, 'm' },	 { "name", required_argument, NULL, NAME },
@@ -40,7 +41,8 @@ static const struct option table[] = {
 	{ "max-tokens", required_argument, NULL, MAX_TOKENS }, { "queue", required_argument, NULL, QUEUE },
 	{ "connections", required_argument, NULL, CONNECTIONS }, { "body-kib", required_argument, NULL, BODY },
 	{ "timeout", required_argument, NULL, TIMEOUT }, { "config", required_argument, NULL, CONFIG },
-	{ "backlog-kib", required_argument, NULL, BACKLOG }, { "set", required_argument, NULL, SET },	 { "no-cache", no_argument, NULL, NO_CACHE },
+	{ "backlog-kib", required_argument, NULL, BACKLOG },
+	{ "set", required_argument, NULL, SET },	 { "no-cache", no_argument, NULL, NO_CACHE },
 	{ "precise", no_argument, NULL, PRECISE },
 	{ "help", no_argument, NULL, 'h' },		 { 0 }
 };

@@ -71,8 +71,8 @@ struct sched_settings {
 	size_t context; /* tokens of one conversation, prompt and answer */
 	size_t piece;
 	unsigned queue; /* jobs that may wait */
-	/* Answers in batches of one token. llama.cpp's sums come out a little differently in batches of another size: enough
-	 * to end a near tie otherwise once in some hundred tokens, and who else is being answered is chance. */
+	/* Answers in batches of one token. llama.cpp's sums come out a little differently in batches of another size:
+	 * enough to end a near tie otherwise once in some hundred tokens, and who else is being answered is chance. */
 	int precise;
 };
 

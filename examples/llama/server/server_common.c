@@ -23,7 +23,7 @@ static int open_model(struct server *s, const struct options *o, char *why, size
 	p.uncached = o->no_cache != 0;
 	p.context.n_seq_max = (uint32_t)o->slots;
 	p.context.n_ctx = (uint32_t)(o->slots * o->context);
-	/* One sequence more than slots: kvferry's copies go through it, and llama.cpp wants room for one row of each. */
+	/* One sequence more than slots: kvferry's copies go through it, and llama.cpp wants a row for each. */
 	p.context.n_batch = p.context.n_ubatch = (uint32_t)(o->piece > o->slots + 8 ? o->piece : o->slots + 8);
 	if (o->precise)
 		p.context.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
