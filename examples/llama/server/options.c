@@ -25,7 +25,7 @@ static const char help[] =
 	"      --body-kib N     of a request (2048)\n"
 	"      --backlog-kib N  of a streamed answer that its client does not read (1024)\n"
 	"      --timeout N      seconds a client may take to send its request, or not read its answer (30)\n"
-	"      --precise        no flash attention, one answer at a time: slower, and answers do not depend on each other\n"
+	"      --precise        no flash attention, one answer a step: answers do not depend on each other\n"
 	"      --config FILE    kvferry's configuration, as LMCache's; LMCACHE_* variables count as well\n"
 	"      --set KEY=VALUE  one key of it\n"
 	"      --no-cache       without kvferry, to compare with\n";
