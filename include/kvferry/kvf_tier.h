@@ -103,6 +103,8 @@ struct kvf_tier_host {
 	int (*wire_meta)(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *buf, size_t cap);
 	int (*wire_payload)(struct kvf_tier_host *host, uint32_t n_tokens, const uint8_t *meta, size_t n,
 			    uint32_t *payload_bytes);
+	/* What an older LMCache called it, or KVF_ENOENT where there is no other name with the same hash. */
+	int (*wire_older)(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
 };
 
 struct kvf_tier_open {

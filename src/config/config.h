@@ -12,6 +12,18 @@
 #include "base/policy.h"
 #include "kvferry/kvf_config.h"
 
+/* kvf_remote_names, in the order of the schema. The later ones: as LMCache named from that month on. */
+enum kvf_remote_names {
+	KVF_NAMES_AUTO = 0,
+	KVF_NAMES_IP,
+	KVF_NAMES_MP,
+	KVF_NAMES_2026_03, /* whole digests */
+	KVF_NAMES_2026_02, /* another hash: None where an empty tuple is now */
+	KVF_NAMES_2025_11, /* "vllm@" in front */
+	KVF_NAMES_2025_07, /* and no dtype */
+	KVF_NAMES_LEGACY   /* and a chain of hexadecimal SHA-256 */
+};
+
 /* Values live as long as their kvf_config. Strings are never NULL: "" is unset. */
 struct kvf_settings {
 	/* pool and chunks */
@@ -62,7 +74,8 @@ struct kvf_settings {
 	/* remote */
 	const char *remote_url;
 	const char *remote_serde;
-	uint32_t remote_names; /* kvf_remote_names: 0 auto, 1 ip, 2 mp */
+	uint32_t remote_names; /* kvf_remote_names: enum kvf_remote_names */
+	bool remote_older; /* kvf_remote_read_older */
 	uint32_t remote_connections; /* kvf_remote_connections: for values */
 	uint32_t remote_ttl_s; /* kvf_remote_ttl; 0: none */
 	uint32_t remote_verify; /* kvf_remote_verify: 0 auto, 1 require, 2 off */

@@ -49,9 +49,12 @@ static const struct kvf_key keys[] = {
 	{EXTRA("kvf_remote_verify", ENUM, HONOURED), .initial = "auto", FIELD(remote_verify),
 		WORDS("auto", "require", "off"), .doc = "checksums of chunks in the remote tier"},
 	{EXTRA("kvf_remote_names", ENUM, HONOURED), .initial = "auto", FIELD(remote_names),
-		WORDS("auto", "ip", "mp"),
-		.doc = "LMCache's names for chunks in the remote tier: in-process, multiprocess; "
-		       "auto: mp with blake3"},
+		WORDS("auto", "ip", "mp", "ip-2026-03", "ip-2026-02", "ip-2025-11", "ip-2025-07", "legacy"),
+		.doc = "LMCache's names for chunks in the remote tier: in-process, multiprocess, "
+		       "in-process as of a month; auto: mp with blake3"},
+	{EXTRA("kvf_remote_read_older", BOOL, HONOURED), .initial = "true", FIELD(remote_older),
+		.doc = "look in the remote tier also where older LMCache releases stored chunks of "
+		       "the same hash"},
 	{EXTRA("kvf_remote_connections", UINT, HONOURED), .initial = "3", .min = 1, .max = 16,
 		FIELD(remote_connections),
 		.doc = "connections for values to a Redis server, beside one for small commands"},

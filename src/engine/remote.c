@@ -159,6 +159,9 @@ int kvf_remote_open(struct kvf_engine *e, const struct kvf_open_params *p, const
 	/* Multiprocess LMCache keeps no metadata in its stores. */
 	if (!rc && e->wire.seqs.start.form == KVF_WIRE_MP)
 		options.format = KVF_RESP_RAW;
+	options.read_older = s->remote_older && options.verify != KVF_RESP_REQUIRE;
+	options.older_names = e->wire.older_n != 0;
+	options.older_two_key = has_scheme(s->remote_url, "valkey") && e->wire.seqs.start.form != KVF_WIRE_MP;
 	if (!rc)
 		rc = kvf_resp_new(&e->mem, &options, &e->remote);
 	explicit_bzero(&options, sizeof(options));

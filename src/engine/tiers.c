@@ -97,6 +97,7 @@ int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *sel
 					     .log = host_log,
 					     .report = params->report,
 					     .wire_name = kvf_wire_host_name,
+					     .wire_older = kvf_wire_host_older,
 					     .wire_meta = kvf_wire_host_meta,
 					     .wire_payload = kvf_wire_host_payload };
 	init_lists(tier);

@@ -37,6 +37,9 @@ struct kvf_wire_names {
 	size_t head_n, tail_n;
 	char head[768];
 	char tail[32];
+	/* Multiprocess names of before June 2026: no group. */
+	size_t older_n;
+	char older[768];
 };
 
 /* ---- tiers ---- */
@@ -234,6 +237,7 @@ const uint8_t *kvf_job_wire(const struct kvf_job *job, uint32_t chunk);
 /* Hash and suffix; the suffix is the job's. */
 void kvf_wire_fill(struct kvf_engine *e, struct kvf_tier_req *req, const struct kvf_job *job, uint32_t chunk);
 int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
+int kvf_wire_host_older(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
 int kvf_wire_host_meta(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *buf, size_t cap);
 int kvf_wire_host_payload(struct kvf_tier_host *host, uint32_t n_tokens, const uint8_t *meta, size_t n,
 			  uint32_t *payload_bytes);

@@ -144,9 +144,9 @@ static int print_hash(const struct kvf_engine *e, const struct kvf_tier_req *req
 	return kvf_wire_hash_print(&hash, text, KVF_WIRE_HASH_TEXT);
 }
 
-int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap)
+static int print_name(const struct kvf_engine *e, const struct kvf_tier_req *req, const char *head, size_t head_n,
+		      char *buf, size_t cap)
 {
-	const struct kvf_engine *e = engine_of(host);
 	const struct kvf_wire_names *w = &e->wire;
 	char hash[KVF_WIRE_HASH_TEXT];
 	size_t at = 0;
@@ -157,7 +157,7 @@ int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *re
 	n = print_hash(e, req, hash);
 	if (n < 0)
 		return n;
-	if (!append(buf, cap, &at, w->head, w->head_n) || !append(buf, cap, &at, hash, (size_t)n) ||
+	if (!append(buf, cap, &at, head, head_n) || !append(buf, cap, &at, hash, (size_t)n) ||
 	    !append(buf, cap, &at, w->tail, w->tail_n) ||
 	    (req->wire_len && req->wire_suffix_n && !append(buf, cap, &at, req->wire_suffix, req->wire_suffix_n)))
 		return KVF_ERANGE;
@@ -170,8 +170,23 @@ static int frame_dtype(const struct kvf_engine *e, enum kvf_wire_dtype *out)
 	return opaque(e) ? KVF_OK : dtype_of(e->plan.layout.groups[0].dtype, out);
 }
 
+int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap)
+{
+	const struct kvf_engine *e = engine_of(host);
+
+	return print_name(e, req, e->wire.head, e->wire.head_n, buf, cap);
+}
+
+int kvf_wire_host_older(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap)
+{
+	const struct kvf_engine *e = engine_of(host);
+
+	return e->wire.older_n ? print_name(e, req, e->wire.older, e->wire.older_n, buf, cap) : KVF_ENOENT;
+}
+
 /* Prints a name with a hash of one digit, and takes what stands before and behind it. */
-static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, struct kvf_report *report)
+static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, enum kvf_wire_ip_era era,
+		       struct kvf_report *report)
 {
 	struct kvf_wire_names *w = &e->wire;
 	struct kvf_wire_hash number = { .kind = KVF_WIRE_UNSIGNED, .number = 0 };
@@ -190,17 +205,23 @@ static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, stru
 	if (rc)
 		return rc;
 	n = multiprocess(e) ? kvf_wire_mp_key_print(&mp, KVF_WIRE_MP_NOW, w->head, sizeof(w->head), report) :
-			      kvf_wire_ip_key_print(&ip, KVF_WIRE_IP_NOW, w->head, sizeof(w->head), report);
+			      kvf_wire_ip_key_print(&ip, era, w->head, sizeof(w->head), report);
 	if (n < 0)
 		return n;
 	w->tail_n = 0;
-	if (!multiprocess(e)) {
+	if (!multiprocess(e) && era != KVF_WIRE_IP_VLLM) {
 		(void)append(tail, sizeof(tail), &w->tail_n, "@", 1);
 		(void)append(tail, sizeof(tail), &w->tail_n, kvf_wire_dtype_name(ip.dtype),
 			     strlen(kvf_wire_dtype_name(ip.dtype)));
 		memcpy(w->tail, tail, w->tail_n + 1);
 	}
 	w->head_n = (size_t)n - w->tail_n - (multiprocess(e) ? 2 : 1);
+	if (!multiprocess(e))
+		return KVF_OK;
+	n = kvf_wire_mp_key_print(&mp, KVF_WIRE_MP_THREE_FIELDS, w->older, sizeof(w->older), report);
+	if (n < 0)
+		return n;
+	w->older_n = (size_t)n - 2;
 	return KVF_OK;
 }
 
@@ -222,9 +243,30 @@ static int check_layout(const struct kvf_engine *e, struct kvf_report *report)
 
 static enum kvf_wire_form form_of(const struct kvf_settings *s, enum kvf_wire_algo algo)
 {
-	if (s->remote_names)
-		return s->remote_names == 2 ? KVF_WIRE_MP : KVF_WIRE_IP;
-	return algo == KVF_WIRE_BLAKE3 ? KVF_WIRE_MP : KVF_WIRE_IP;
+	switch ((enum kvf_remote_names)s->remote_names) {
+	case KVF_NAMES_AUTO:
+		return algo == KVF_WIRE_BLAKE3 ? KVF_WIRE_MP : KVF_WIRE_IP;
+	case KVF_NAMES_MP:
+		return KVF_WIRE_MP;
+	case KVF_NAMES_2026_03:
+		return algo == KVF_WIRE_BUILTIN ? KVF_WIRE_IP : KVF_WIRE_IP_DIGEST;
+	case KVF_NAMES_2026_02:
+	case KVF_NAMES_2025_11:
+	case KVF_NAMES_2025_07:
+		return KVF_WIRE_IP_NONE;
+	case KVF_NAMES_LEGACY:
+		return KVF_WIRE_LEGACY;
+	case KVF_NAMES_IP:
+		break;
+	}
+	return KVF_WIRE_IP;
+}
+
+static enum kvf_wire_ip_era era_of(const struct kvf_settings *s)
+{
+	if (s->remote_names == KVF_NAMES_2025_07 || s->remote_names == KVF_NAMES_LEGACY)
+		return KVF_WIRE_IP_VLLM;
+	return s->remote_names == KVF_NAMES_2025_11 ? KVF_WIRE_IP_VLLM_DTYPE : KVF_WIRE_IP_NOW;
 }
 
 int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s)
@@ -243,7 +285,7 @@ int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const 
 	config.form = form_of(s, config.algo);
 	rc = kvf_seq_wiring_init(&e->wire.seqs, &config, p->report);
 	if (!rc)
-		rc = print_frame(e, &p->identity, p->report);
+		rc = print_frame(e, &p->identity, era_of(s), p->report);
 	if (!rc && fill_meta(e, e->chunk_size, &meta)) {
 		kvf_report_add(p->report, KVF_ERROR, "layout: dtype: LMCache has no number for it");
 		rc = KVF_ENOTSUP;

@@ -16,7 +16,7 @@
 
 static const char *const algo_names[KVF_WIRE_ALGOS] = {
 	"builtin", "sha256", "sha256_cbor", "xxhash", "xxhash_cbor", "blake3"};
-static const char *const form_names[KVF_WIRE_FORMS] = {"ip", "ip-digest", "mp", "legacy"};
+static const char *const form_names[KVF_WIRE_FORMS] = {"ip", "ip-digest", "mp", "legacy", "ip-none"};
 
 const char *kvf_wire_algo_name(enum kvf_wire_algo algo)
 {
@@ -137,7 +137,8 @@ static void step_legacy(const struct kvf_wire_hash *prefix, const uint32_t *toke
 
 static enum kvf_wire_third third_of(enum kvf_wire_form form)
 {
-	return form == KVF_WIRE_MP ? KVF_WIRE_THIRD_NONE : KVF_WIRE_THIRD_EMPTY;
+	return form == KVF_WIRE_MP || form == KVF_WIRE_IP_NONE ? KVF_WIRE_THIRD_NONE
+							       : KVF_WIRE_THIRD_EMPTY;
 }
 
 static void step_digest(const struct kvf_wire_chain *chain, const uint32_t *tokens, size_t n,
@@ -306,10 +307,16 @@ static int check_config(const struct kvf_wire_config *c, struct kvf_report *repo
 			c->python_minor, PYTHON_MIN);
 		return KVF_EINVAL;
 	}
-	if (c->algo == KVF_WIRE_BUILTIN && c->form == KVF_WIRE_MP && c->python_minor != 0 &&
+	if (c->form == KVF_WIRE_IP_NONE && c->algo != KVF_WIRE_BUILTIN) {
+		kvf_report_add(report, KVF_ERROR,
+			"algorithm: '%s': in the form 'ip-none' only builtin is known",
+			algo_names[c->algo]);
+		return KVF_ENOTSUP;
+	}
+	if (c->algo == KVF_WIRE_BUILTIN && third_of(c->form) == KVF_WIRE_THIRD_NONE && c->python_minor != 0 &&
 		c->python_minor < PYTHON_NONE_CONSTANT) {
 		kvf_report_add(report, KVF_ERROR,
-			"python: 3.%u hashes None by its address, so builtin mp names differ in "
+			"python: 3.%u hashes None by its address, so builtin names of this form differ in "
 			"every "
 			"process; they are constant since 3.%d",
 			c->python_minor, PYTHON_NONE_CONSTANT);

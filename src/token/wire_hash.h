@@ -36,9 +36,10 @@ enum kvf_wire_form {
 	KVF_WIRE_IP = 0, /* in-process mode, digests cut to 64 bits */
 	KVF_WIRE_IP_DIGEST = 1, /* in-process mode of March to May 2026: whole digests */
 	KVF_WIRE_MP = 2, /* multiprocess mode */
-	KVF_WIRE_LEGACY = 3 /* up to 0.3.1: chained hex of SHA-256, no seed */
+	KVF_WIRE_LEGACY = 3, /* up to 0.3.1: chained hex of SHA-256, no seed */
+	KVF_WIRE_IP_NONE = 4 /* in-process mode of July 2025 to March 2026; builtin only */
 };
-#define KVF_WIRE_FORMS 4
+#define KVF_WIRE_FORMS 5
 
 enum kvf_wire_hash_kind {
 	KVF_WIRE_SIGNED = 0, /* a Python int that may be negative */

@@ -5,8 +5,9 @@ kvferry's.
 
   lmcache_redis.py write|read SOCKET FORMAT ALGORITHM NUMBER TOKENS CHUNK LAYERS HIDDEN_BYTES [SUFFIX]
 
-FORMAT is redis (two keys) or raw (one key). The model is "rig", bfloat16; NUMBER decides tokens and content as in
-tests/rig.c. ALGORITHM: builtin, sha256, sha256_cbor (in process), mp:sha256_cbor (multiprocess). With PYTHONHASHSEED in
+FORMAT is redis (two keys), raw (one key) or valkey2 (two keys as valkey:// had them before March 2026). The model is "rig", bfloat16; NUMBER decides tokens and content as in
+tests/rig.c. ALGORITHM: builtin, sha256, sha256_cbor (in process), mp:sha256_cbor (multiprocess), mp3:sha256_cbor (before June 2026),
+2026-03:sha256, 2026-02:builtin, 2025-11:builtin, 2025-07:builtin, legacy:sha256 (in process, as of that month). With PYTHONHASHSEED in
 KVF_SEED the chain starts as beside vLLM. `read` fails unless exactly the chunks of NUMBER are there, byte for byte, beside
 kvferry's own side records.
 """
@@ -54,16 +55,62 @@ HASHES = {
 }
 
 
+def legacy_names(tokens, chunk):
+    last = ""
+    for first in range(0, len(tokens), chunk):
+        piece = tokens[first:first + chunk]
+        last = hashlib.sha256(last.encode("ascii") + struct.pack("<%dI" % len(piece), *piece)).hexdigest()
+        yield "vllm@rig@1@0@" + last
+
+
+# hash(None) is an address before Python 3.12: what it is since then.
+NONE_HASH = 0xFCA86420
+
+
+def tuple_hash(lanes):
+    """hash() of a tuple, from the hashes of its elements."""
+    acc = 2870177450012600261
+    for lane in lanes:
+        acc = acc + lane * 14029467366897019727 & MASK
+        acc = (acc << 31 | acc >> 33) & MASK
+        acc = acc * 11400714785074694791 & MASK
+    acc = acc + (len(lanes) ^ 2870177450012600261 ^ 3527539) & MASK
+    return acc - (1 << 64) if acc >> 63 else acc
+
+
+def hash_with_none(v):
+    return tuple_hash([hash(v[0]), hash(v[1]), NONE_HASH])
+
+
+def older_names(month, algorithm, tokens, chunk):
+    last = 0
+    for first in range(0, len(tokens), chunk):
+        piece = tuple(tokens[first:first + chunk])
+        last = HASHES[algorithm]((last, piece, ())) if month == "2026-03" else hash_with_none((last, piece))
+        text = last.hex() if isinstance(last, bytes) else "%x" % last
+        yield {"2026-03": "rig@1@0@%s@bfloat16", "2026-02": "rig@1@0@%s@bfloat16",
+               "2025-11": "vllm@rig@1@0@%s@bfloat16", "2025-07": "vllm@rig@1@0@%s"}[month] % text
+
+
 def names(algorithm, tokens, chunk):
-    mp = algorithm.startswith("mp:")
-    function = HASHES[algorithm.replace("mp:", "")]
+    era = algorithm.split(":")[0]
+    if era == "legacy":
+        return legacy_names(tokens, chunk)
+    if era.startswith("20"):
+        return older_names(era, algorithm.split(":")[1], tokens, chunk)
+    return names_now(algorithm, tokens, chunk)
+
+
+def names_now(algorithm, tokens, chunk):
+    mp = algorithm.startswith("mp")
+    function = HASHES[algorithm.split(":")[-1]]
     fold = (lambda h: h) if mp else (lambda h: int.from_bytes(h[:8], "big") if isinstance(h, bytes) else h)
     seed = os.environ.get("KVF_SEED")
     last = fold(function(seed)) if seed is not None else function((0, (0,), None)) if mp else 0
     for first in range(0, len(tokens), chunk):
         last = fold(function((last, tuple(tokens[first:first + chunk]), None if mp else ())))
         if mp:
-            yield "rig@01000100@0@" + last.hex()
+            yield ("rig@01000100@" if algorithm.startswith("mp3") else "rig@01000100@0@") + last.hex()
         else:
             yield "rig@1@0@%x@bfloat16" % last
 
@@ -119,6 +166,9 @@ def chunks(form, algorithm, number, n, chunk, layers, hidden, suffix):
         if form == "redis":
             all_keys[name + "kv_bytes"] = value
             all_keys[name + "metadata"] = struct.pack("<7i", len(value), 1, 3, 2, layers, size, hidden // 2)
+        elif form == "valkey2":
+            all_keys[name + ":kv_bytes"] = value
+            all_keys[name + ":metadata"] = struct.pack("<7i", len(value), 1, 3, 2, layers, size, hidden // 2)
         else:
             all_keys[name] = value
     return all_keys

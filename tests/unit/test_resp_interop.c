@@ -35,6 +35,18 @@ static const struct kind kinds[] = {
 	{ "valkey", "raw", "sha256_cbor", "sha256_cbor", "auto", "0", TOKENS },
 	{ "resp", "raw", "mp:sha256_cbor", "sha256_cbor", "mp", "0", TOKENS },
 	{ "redis", "raw", "mp:sha256", "sha256", "mp", NULL, TOKENS },
+	{ "redis", "redis", "2026-03:sha256_cbor", "sha256_cbor", "ip-2026-03", NULL, TOKENS },
+	{ "redis", "redis", "2026-02:builtin", "builtin", "ip-2026-02", NULL, TOKENS },
+	{ "redis", "redis", "2025-11:builtin", "builtin", "ip-2025-11", NULL, TOKENS + 9 },
+	{ "resp", "raw", "2025-07:builtin", "builtin", "ip-2025-07", NULL, TOKENS },
+	{ "redis", "redis", "legacy:sha256", "sha256", "legacy", NULL, TOKENS },
+};
+
+/* What older releases left, read by an engine that writes as today. */
+static const struct kind left[] = {
+	{ "valkey", "valkey2", "builtin", "builtin", "auto", NULL, TOKENS },
+	{ "valkey", "valkey2", "sha256_cbor", "sha256_cbor", "auto", "0", TOKENS },
+	{ "resp", "raw", "mp3:sha256_cbor", "sha256_cbor", "mp", "0", TOKENS },
 };
 
 static int script(const struct kind *k, const char *mode, unsigned number, uint32_t tokens)
@@ -57,7 +69,8 @@ static bool begin(void)
 	return redis_have("redis-server") && redis_start(&server, "redis-server", NULL);
 }
 
-static void open_as(const struct kind *k)
+/* off: a setting that is false. */
+static void open_as(const struct kind *k, const char *off)
 {
 	char url[128];
 	const char *settings[16] = { "pre_caching_hash_algorithm", k->hash, "kvf_remote_names", k->names };
@@ -70,6 +83,10 @@ static void open_as(const struct kind *k)
 	if (k->tokens % RIG_CHUNK) {
 		settings[n++] = "save_unfull_chunk";
 		settings[n++] = "true";
+	}
+	if (off) {
+		settings[n++] = off;
+		settings[n++] = "false";
 	}
 	snprintf(url, sizeof(url), "%s://127.0.0.1:%d", k->scheme, server.port);
 	remote_open(&m, url, settings);
@@ -84,11 +101,55 @@ static void test_theirs(void)
 
 		redis_call(&server, NULL, "FLUSHALL", NULL);
 		CU_ASSERT_EQUAL(script(&kinds[i], "write", 7, kinds[i].tokens), 0);
-		open_as(&kinds[i]);
+		open_as(&kinds[i], NULL);
 		CU_ASSERT_EQUAL(remote_fetch(&m, 7, kinds[i].tokens, 0).tokens, kinds[i].tokens);
 		s = remote_stats(&m);
 		CU_ASSERT_EQUAL(s.unverified, s.gets);
 		CU_ASSERT_EQUAL(s.errors + s.stale + s.corrupt, 0);
+		remote_close(&m);
+	}
+	redis_kill(&server);
+}
+
+static long keys_there(void)
+{
+	return strtol(redis_call(&server, NULL, "DBSIZE", NULL), NULL, 10);
+}
+
+static void test_left_by_older(void)
+{
+	if (!begin())
+		return;
+	for (size_t i = 0; i < KVF_ARRAY_LEN(left); i++) {
+		long theirs;
+		struct kvf_op op;
+
+		redis_call(&server, NULL, "FLUSHALL", NULL);
+		CU_ASSERT_EQUAL(script(&left[i], "write", 7, TOKENS), 0);
+		theirs = keys_there();
+		open_as(&left[i], NULL);
+		rig_tokens(&m.rig, 7, TOKENS);
+		CU_ASSERT_EQUAL(remote_lookup(&m, 0).tokens, TOKENS);
+		CU_ASSERT_EQUAL(remote_fetch(&m, 7, TOKENS, 0).tokens, TOKENS);
+		CU_ASSERT_EQUAL(remote_stats(&m).unverified, CHUNKS);
+		/* Of two, today's is taken. */
+		CU_ASSERT_EQUAL(remote_store(&m, 8, TOKENS).level, KVF_LEVEL_REMOTE);
+		CU_ASSERT_EQUAL(script(&left[i], "write", 8, TOKENS), 0);
+		CU_ASSERT_EQUAL(remote_fetch(&m, 8, TOKENS, 0).tokens, TOKENS);
+		CU_ASSERT_EQUAL(remote_stats(&m).unverified, CHUNKS);
+		/* What is removed is removed in every form. */
+		kvf_prep_remove(&op, m.rig.seq, 0, TOKENS, 0);
+		CU_ASSERT_EQUAL(remote_run(&m, &op, 0).status, KVF_OK);
+		CU_ASSERT_EQUAL(keys_there(), theirs);
+		rig_tokens(&m.rig, 7, TOKENS);
+		kvf_prep_remove(&op, m.rig.seq, 0, TOKENS, 0);
+		CU_ASSERT_EQUAL(remote_run(&m, &op, 0).status, KVF_OK);
+		CU_ASSERT_EQUAL(keys_there(), 0);
+		remote_close(&m);
+		/* Not where it was not asked for. */
+		CU_ASSERT_EQUAL(script(&left[i], "write", 7, TOKENS), 0);
+		open_as(&left[i], "kvf_remote_read_older");
+		CU_ASSERT_EQUAL(remote_fetch(&m, 7, TOKENS, 0).tokens, 0);
 		remote_close(&m);
 	}
 	redis_kill(&server);
@@ -100,7 +161,7 @@ static void test_ours(void)
 		return;
 	for (size_t i = 0; i < KVF_ARRAY_LEN(kinds); i++) {
 		redis_call(&server, NULL, "FLUSHALL", NULL);
-		open_as(&kinds[i]);
+		open_as(&kinds[i], NULL);
 		CU_ASSERT_EQUAL(remote_store(&m, 7, kinds[i].tokens).level, KVF_LEVEL_REMOTE);
 		remote_close(&m);
 		CU_ASSERT_EQUAL(script(&kinds[i], "read", 7, kinds[i].tokens), 0);
@@ -138,7 +199,7 @@ static void test_tags_and_salts(void)
 	kvf_seq_params_init(&p);
 	p.tags = tags;
 	p.n_tags = 2;
-	open_as(&kinds[0]);
+	open_as(&kinds[0], NULL);
 	store_as(&p);
 	keys = redis_call(&server, NULL, "KEYS", "*@bfloat16@tenant%blue@zone%7metadata", NULL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(keys, "rig@1@0@"));
@@ -155,7 +216,7 @@ static void test_tags_and_salts(void)
 	CU_ASSERT_EQUAL(remote_lookup(&m, 0).tokens, 0);
 	remote_close(&m);
 	redis_call(&server, NULL, "FLUSHALL", NULL);
-	open_as(&kinds[5]);
+	open_as(&kinds[5], NULL);
 	store_as(&p);
 	keys = redis_call(&server, NULL, "KEYS", "rig@01000100@0@*@secret-tenant", NULL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(keys, "rig@"));
@@ -265,6 +326,7 @@ int main(int argc, char **argv)
 	static const struct kvf_test peer[] = { { "peer", test_peer } };
 	static const struct kvf_test tests[] = {
 		{ "theirs", test_theirs },
+		{ "left_by_older", test_left_by_older },
 		{ "ours", test_ours },
 		{ "tags_and_salts", test_tags_and_salts },
 		{ "two_processes", test_two_processes },

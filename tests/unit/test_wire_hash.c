@@ -232,7 +232,7 @@ static void test_refusals(void)
 		init(KVF_WIRE_XXHASH, KVF_WIRE_IP, "4294967295", 0, text, sizeof(text)), KVF_OK);
 	CU_ASSERT_EQUAL(
 		init((enum kvf_wire_algo)6, KVF_WIRE_IP, NULL, 0, text, sizeof(text)), KVF_EINVAL);
-	CU_ASSERT_EQUAL(init(KVF_WIRE_SHA256, (enum kvf_wire_form)4, NULL, 0, text, sizeof(text)),
+	CU_ASSERT_EQUAL(init(KVF_WIRE_SHA256, (enum kvf_wire_form)KVF_WIRE_FORMS, NULL, 0, text, sizeof(text)),
 		KVF_EINVAL);
 }
 

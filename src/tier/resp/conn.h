@@ -52,6 +52,11 @@ struct kvf_resp_cmd {
 struct kvf_resp_reply {
 	uint8_t n; /* replies that are over */
 	uint8_t error; /* enum kvf_resp_error, the first one */
+	uint8_t form; /* the one being read, or that was taken */
+	bool settled; /* what follows is of no interest */
+	bool taken; /* this form's payload goes to its place */
+	bool torn; /* metadata without bytes */
+	/* of this form */
 	bool meta, side, bytes; /* elements that are there */
 	bool odd;	 /* not what this command answers */
 	bool stale;	 /* not this chunk */

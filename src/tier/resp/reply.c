@@ -73,17 +73,41 @@ static void note_error(struct kvf_resp_conn *c, const char *text)
 
 enum element { NO_ELEMENT = 0, META, SIDE, BYTES };
 
-static enum element element_of(const struct kvf_resp_tier *tier, const struct kvf_resp_token *t)
+static unsigned element_count(const struct kvf_resp_tier *tier)
 {
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < tier->n_forms; i++)
+		n += kvf_resp_keys(&tier->form[i]);
+	return n;
+}
+
+static enum element element_of(const struct kvf_resp_tier *tier, const struct kvf_resp_token *t, uint8_t *number)
+{
+	const struct kvf_resp_form *form = tier->form;
 	uint32_t i = t->index;
 
-	if (t->depth != 1)
+	if (t->depth != 1 || i >= element_count(tier))
 		return NO_ELEMENT;
-	if (kvf_resp_with_meta(tier) && i-- == 0)
+	for (; i >= kvf_resp_keys(form); form++)
+		i -= kvf_resp_keys(form);
+	*number = (uint8_t)(form - tier->form);
+	if (form->meta && i-- == 0)
 		return META;
-	if (kvf_resp_with_side(tier) && i-- == 0)
+	if (form->side && i-- == 0)
 		return SIDE;
-	return i == 0 ? BYTES : NO_ELEMENT;
+	return BYTES;
+}
+
+/* The first element of another form: what was there of the one before did not do. */
+static void next_form(struct kvf_resp_reply *r, uint8_t form)
+{
+	r->torn |= r->meta && !r->bytes;
+	r->form = form;
+	r->meta = r->side = r->bytes = r->odd = false;
+	r->meta_n = r->side_n = r->expect = 0;
+	r->dest = NULL;
+	r->got = 0;
 }
 
 /* The small elements are there: is what follows our chunk, and how long should it be? */
@@ -92,7 +116,7 @@ static void judge(struct kvf_resp_conn *c, const struct kvf_tier_req *req)
 	struct kvf_resp_tier *tier = c->tier;
 	struct kvf_resp_reply *r = &c->reply;
 	uint32_t tokens = req->n_tokens ? req->n_tokens : tier->chunk_tokens;
-	bool meta = kvf_resp_with_meta(tier);
+	bool meta = tier->form[r->form].meta != NULL;
 	const uint8_t *meta_bytes = meta ? r->meta_bytes : NULL;
 
 	if (tier->host->wire_payload(tier->host, tokens, meta_bytes, r->meta_n, &r->expect) || r->odd ||
@@ -114,9 +138,12 @@ static void begin_bytes(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd,
 {
 	struct kvf_resp_reply *r = &c->reply;
 
-	r->bytes = true;
+	/* Withdrawn in the midst of it. */
 	if (!cmd->req)
+		r->settled = true;
+	if (r->settled)
 		return;
+	r->bytes = true;
 	judge(c, cmd->req);
 	if (r->expect && (t->number != r->expect || r->expect > cmd->req->payload_bytes)) {
 		r->stale = r->side;
@@ -125,6 +152,8 @@ static void begin_bytes(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd,
 	if (r->expect && !r->side && c->tier->opt.verify == KVF_RESP_REQUIRE)
 		r->expect = 0;
 	r->dest = r->expect ? cmd->req->slot + KVF_SLOT_HEADER_BYTES : NULL;
+	r->taken = r->dest != NULL;
+	r->settled = r->taken || r->stale;
 }
 
 void kvf_resp_reply_took(struct kvf_resp_conn *c, uint64_t n)
@@ -166,17 +195,21 @@ static void take_data(struct kvf_resp_conn *c, enum element element, const struc
 
 static bool get_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
 {
-	enum element element = element_of(c->tier, t);
-	unsigned elements = 1u + kvf_resp_with_meta(c->tier) + kvf_resp_with_side(c->tier);
+	uint8_t form = c->reply.form;
+	enum element element = element_of(c->tier, t, &form);
 
+	if (form != c->reply.form && !c->reply.settled)
+		next_form(&c->reply, form);
 	switch (t->kind) {
 	case KVF_RESP_ERROR:
 		note_error(c, t->text);
 		return t->depth == 0;
 	case KVF_RESP_ARRAY:
-		return t->depth == 0 && t->number == elements;
+		return t->depth == 0 && t->number == element_count(c->tier);
 	case KVF_RESP_BULK:
-		if (element == META) {
+		if (c->reply.settled) {
+			c->reply.dest = NULL;
+		} else if (element == META) {
 			c->reply.meta = true;
 			c->reply.odd |= t->number > KVF_RESP_META_MAX;
 		} else if (element == SIDE) {
@@ -212,7 +245,7 @@ static int get_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
 	if (r->hashing && r->got == r->expect && kvf_checksum_end(c->sum) != r->rec.checksum)
 		r->stale = true;
 	/* Evicted in part, or not written to its end: LMCache cleans that up as well. */
-	if (r->stale || (r->meta && !r->bytes)) {
+	if (r->stale || (!r->taken && (r->torn || (r->meta && !r->bytes)))) {
 		kvf_resp_tier_reject(c->tier, req);
 		return r->stale ? KVF_ECORRUPT : KVF_ENOENT;
 	}

@@ -14,28 +14,34 @@ struct name {
 	char text[NAME_MAX_BYTES];
 };
 
-static const char meta_tail[] = "metadata";
-static const char bytes_tail[] = "kv_bytes";
 static const char side_tail[] = "kvferry";
 
-bool kvf_resp_with_meta(const struct kvf_resp_tier *tier)
+void kvf_resp_forms(struct kvf_resp_tier *tier)
 {
-	return tier->opt.format == KVF_RESP_TWO_KEY;
+	bool two_key = tier->opt.format == KVF_RESP_TWO_KEY;
+	struct kvf_resp_form *older = &tier->form[1];
+
+	tier->form[0] = (struct kvf_resp_form){ .side = tier->opt.verify != KVF_RESP_NO_VERIFY,
+						.meta = two_key ? "metadata" : NULL,
+						.bytes = two_key ? "kv_bytes" : "" };
+	tier->n_forms = 1;
+	if (!tier->opt.read_older || (!tier->opt.older_names && !tier->opt.older_two_key))
+		return;
+	*older = tier->form[0];
+	older->side = false;
+	older->older_name = tier->opt.older_names;
+	if (tier->opt.older_two_key) {
+		older->meta = ":metadata";
+		older->bytes = ":kv_bytes";
+	}
+	tier->n_forms = 2;
 }
 
-bool kvf_resp_with_side(const struct kvf_resp_tier *tier)
+static int name_of(struct kvf_resp_tier *tier, const struct kvf_resp_form *form, const struct kvf_tier_req *req,
+		   struct name *name)
 {
-	return tier->opt.verify != KVF_RESP_NO_VERIFY;
-}
-
-static const char *payload_tail(const struct kvf_resp_tier *tier)
-{
-	return kvf_resp_with_meta(tier) ? bytes_tail : "";
-}
-
-static int name_of(struct kvf_resp_tier *tier, const struct kvf_tier_req *req, struct name *name)
-{
-	int n = tier->host->wire_name(tier->host, req, name->text, sizeof(name->text));
+	int n = form->older_name ? tier->host->wire_older(tier->host, req, name->text, sizeof(name->text)) :
+				   tier->host->wire_name(tier->host, req, name->text, sizeof(name->text));
 
 	if (n <= 0)
 		return n ? n : KVF_EINVAL;
@@ -49,25 +55,41 @@ static void put_name(struct kvf_resp_writer *w, const struct name *name, const c
 }
 
 /* What is written last proves that the rest is there. */
-static const char *proof(const struct kvf_resp_tier *tier)
+static const char *proof(const struct kvf_resp_tier *tier, const struct kvf_resp_form *form)
 {
 	if (tier->opt.verify == KVF_RESP_REQUIRE)
 		return side_tail;
-	return kvf_resp_with_meta(tier) ? meta_tail : "";
+	return form->meta ? form->meta : "";
 }
 
-static unsigned key_count(const struct kvf_resp_tier *tier)
+/* A command over all keys that a chunk may have, or over those alone that prove it is there. */
+static int put_for_all(struct kvf_resp_tier *tier, struct kvf_resp_writer *w, const char *command,
+		       const struct kvf_tier_req *req, bool proofs)
 {
-	return 1u + kvf_resp_with_meta(tier) + kvf_resp_with_side(tier);
-}
+	unsigned n = 0;
 
-static void put_all_names(struct kvf_resp_tier *tier, struct kvf_resp_writer *w, const struct name *name)
-{
-	if (kvf_resp_with_meta(tier))
-		put_name(w, name, meta_tail);
-	if (kvf_resp_with_side(tier))
-		put_name(w, name, side_tail);
-	put_name(w, name, payload_tail(tier));
+	for (uint32_t i = 0; i < tier->n_forms; i++)
+		n += proofs ? 1 : kvf_resp_keys(&tier->form[i]);
+	kvf_resp_put_head(w, 1 + n);
+	kvf_resp_put_text(w, command);
+	for (uint32_t i = 0; i < tier->n_forms; i++) {
+		const struct kvf_resp_form *form = &tier->form[i];
+		struct name name;
+		int rc = name_of(tier, form, req, &name);
+
+		if (rc)
+			return rc;
+		if (proofs) {
+			put_name(w, &name, proof(tier, form));
+			continue;
+		}
+		if (form->meta)
+			put_name(w, &name, form->meta);
+		if (form->side)
+			put_name(w, &name, side_tail);
+		put_name(w, &name, form->bytes);
+	}
+	return w->full ? KVF_EAGAIN : KVF_OK;
 }
 
 static void put_set(struct kvf_resp_tier *tier, struct kvf_resp_writer *w, const struct name *name, const char *tail)
@@ -93,7 +115,7 @@ static int put_meta(struct kvf_resp_tier *tier, struct kvf_resp_writer *w, const
 
 	if (n <= 0)
 		return n ? n : KVF_EINVAL;
-	put_set(tier, w, name, meta_tail);
+	put_set(tier, w, name, tier->form[0].meta);
 	kvf_resp_put_word(w, meta, (size_t)n);
 	put_ttl(tier, w);
 	return KVF_OK;
@@ -119,21 +141,22 @@ static int put_put(struct kvf_resp_conn *c, struct kvf_resp_writer *w, const str
 		   const struct kvf_tier_req *req, size_t *payload_at)
 {
 	struct kvf_resp_tier *tier = c->tier;
-	bool multi = key_count(tier) > 1;
+	const struct kvf_resp_form *form = &tier->form[0];
+	bool multi = kvf_resp_keys(form) > 1;
 	int rc = KVF_OK;
 
 	if (multi) {
 		kvf_resp_put_head(w, 1);
 		kvf_resp_put_text(w, "MULTI");
 	}
-	put_set(tier, w, name, payload_tail(tier));
+	put_set(tier, w, name, form->bytes);
 	kvf_resp_put_length(w, req->payload_bytes);
 	*payload_at = w->n;
 	kvf_resp_put_raw(w, "\r\n", 2);
 	put_ttl(tier, w);
-	if (kvf_resp_with_meta(tier))
+	if (form->meta)
 		rc = put_meta(tier, w, name, req);
-	if (kvf_resp_with_side(tier))
+	if (form->side)
 		put_side(tier, w, name, req);
 	if (multi) {
 		kvf_resp_put_head(w, 1);
@@ -157,29 +180,27 @@ static struct kvf_resp_cmd *add(struct kvf_resp_conn *c, const struct kvf_resp_w
 int kvf_resp_request_unlink(struct kvf_resp_conn *c, const struct kvf_tier_req *req, struct kvf_tier_req *waiter)
 {
 	struct kvf_resp_writer w;
-	struct name name;
-	int rc = name_of(c->tier, req, &name);
+	int rc;
 
+	kvf_resp_conn_writer(c, &w);
+	rc = put_for_all(c->tier, &w, c->tier->no_unlink ? "DEL" : "UNLINK", req, false);
 	if (rc)
 		return rc;
-	kvf_resp_conn_writer(c, &w);
-	kvf_resp_put_head(&w, 1 + key_count(c->tier));
-	kvf_resp_put_text(&w, c->tier->no_unlink ? "DEL" : "UNLINK");
-	put_all_names(c->tier, &w, &name);
-	if (w.full)
-		return KVF_EAGAIN;
 	add(c, &w, waiter, KVF_REQ_REMOVE, 0);
 	return KVF_OK;
 }
 
-static int request_put(struct kvf_resp_conn *c, struct kvf_resp_writer *w, const struct name *name,
-		       struct kvf_tier_req *req)
+static int request_put(struct kvf_resp_conn *c, struct kvf_resp_writer *w, struct kvf_tier_req *req)
 {
+	unsigned keys = kvf_resp_keys(&c->tier->form[0]);
 	uint64_t text_at = c->end;
-	size_t payload_at;
 	struct kvf_resp_cmd *cmd;
-	int rc = put_put(c, w, name, req, &payload_at);
+	struct name name;
+	size_t payload_at;
+	int rc = name_of(c->tier, &c->tier->form[0], req, &name);
 
+	if (!rc)
+		rc = put_put(c, w, &name, req, &payload_at);
 	if (rc)
 		return rc;
 	if (w->full)
@@ -188,35 +209,25 @@ static int request_put(struct kvf_resp_conn *c, struct kvf_resp_writer *w, const
 	cmd->payload = req->slot + KVF_SLOT_HEADER_BYTES;
 	cmd->payload_n = req->payload_bytes;
 	cmd->payload_at = text_at + payload_at;
-	cmd->replies = (uint8_t)(key_count(c->tier) > 1 ? key_count(c->tier) + 2 : 1);
+	cmd->replies = (uint8_t)(keys > 1 ? keys + 2 : 1);
 	return KVF_OK;
 }
 
 int kvf_resp_request(struct kvf_resp_conn *c, struct kvf_tier_req *req)
 {
+	bool exists = req->kind == KVF_REQ_EXISTS;
 	struct kvf_resp_writer w;
-	struct name name;
 	int rc;
 
 	if (req->kind == KVF_REQ_REMOVE)
 		return kvf_resp_request_unlink(c, req, req);
-	rc = name_of(c->tier, req, &name);
-	if (rc)
-		return rc;
 	kvf_resp_conn_writer(c, &w);
 	if (req->kind == KVF_REQ_PUT)
-		return request_put(c, &w, &name, req);
-	if (req->kind == KVF_REQ_EXISTS) {
-		kvf_resp_put_head(&w, 2);
-		kvf_resp_put_text(&w, "EXISTS");
-		put_name(&w, &name, proof(c->tier));
-	} else {
-		kvf_resp_put_head(&w, 1 + key_count(c->tier));
-		kvf_resp_put_text(&w, "MGET");
-		put_all_names(c->tier, &w, &name);
-	}
-	if (w.full)
-		return KVF_EAGAIN;
+		return request_put(c, &w, req);
+	/* Of several keys EXISTS says how many there are. */
+	rc = put_for_all(c->tier, &w, exists ? "EXISTS" : "MGET", req, exists);
+	if (rc)
+		return rc;
 	add(c, &w, req, (enum kvf_req_kind)req->kind, req->kind == KVF_REQ_GET ? c->tier->payload_bytes : 0);
 	return KVF_OK;
 }

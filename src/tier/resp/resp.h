@@ -33,6 +33,9 @@ struct kvf_resp_options {
 	enum kvf_resp_verify verify;
 	bool tls;
 	bool tls_verify;
+	/* Values that older LMCaches left are read too (not with `require`: they have no side record): under the
+	 * host's wire_older(), and in two keys as valkey:// had them, <name>:metadata and <name>:kv_bytes. */
+	bool read_older, older_names, older_two_key;
 	uint16_t port;
 	char host[KVF_RESP_TEXT];   /* name or address; "" with a path */
 	char path[KVF_RESP_TEXT];   /* unix socket */

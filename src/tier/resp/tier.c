@@ -347,6 +347,7 @@ static int open_tier(void *self, struct kvf_tier_host *host, const struct kvf_ti
 	tier->host = host;
 	tier->payload_bytes = params->payload_bytes;
 	tier->chunk_tokens = params->chunk_tokens;
+	kvf_resp_forms(tier);
 	tier->random = (kvf_resp_now(tier) ^ (uint64_t)(uintptr_t)tier) | 1;
 	rc = kvf_resp_resolver_init(&tier->resolver, tier->mem, host, &tier->opt);
 	if (!rc && tier->opt.tls)

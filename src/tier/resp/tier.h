@@ -9,6 +9,16 @@
 
 enum kvf_resp_class { KVF_RESP_SMALL = 0, KVF_RESP_GETS, KVF_RESP_PUTS, KVF_RESP_CLASSES };
 
+/* How a chunk may lie in the server: the keys behind its name. What is written has the first form. */
+struct kvf_resp_form {
+	bool older_name; /* the host's wire_older() */
+	bool side;
+	const char *meta; /* NULL: no metadata, full chunks only */
+	const char *bytes;
+};
+
+#define KVF_RESP_FORMS 2
+
 /* What the tier keeps in a request's scratch. */
 struct kvf_resp_mark {
 	uint32_t conn; /* number, + 1; 0: waits to be tried again */
@@ -25,6 +35,8 @@ struct kvf_resp_tier {
 	uint32_t n_conns;
 	uint32_t turn; /* whose turn it is to go first */
 	uint32_t payload_bytes, chunk_tokens;
+	struct kvf_resp_form form[KVF_RESP_FORMS];
+	uint32_t n_forms;
 	struct kvf_tier_req *again[KVF_RESP_CLASSES]; /* wait for a connection, or lost theirs; in order */
 	struct kvf_tier_req *again_tail[KVF_RESP_CLASSES];
 	uint32_t n_held;
@@ -54,8 +66,12 @@ struct kvf_resp_mark *kvf_resp_mark(struct kvf_tier_req *req);
 /* request.c: adds the command for a request. KVF_OK, KVF_EAGAIN (no room), or why it cannot be asked for at all. */
 int kvf_resp_request(struct kvf_resp_conn *c, struct kvf_tier_req *req);
 int kvf_resp_request_unlink(struct kvf_resp_conn *c, const struct kvf_tier_req *req, struct kvf_tier_req *waiter);
-/* Elements of the answer to a get, in order: which of them there are. */
-bool kvf_resp_with_meta(const struct kvf_resp_tier *tier);
-bool kvf_resp_with_side(const struct kvf_resp_tier *tier);
+/* By the options: which forms there are. */
+void kvf_resp_forms(struct kvf_resp_tier *tier);
+/* Keys of a form. In the answer to a get: metadata, side record, bytes, form after form. */
+static inline unsigned kvf_resp_keys(const struct kvf_resp_form *form)
+{
+	return 1u + (form->meta != NULL) + form->side;
+}
 
 #endif
