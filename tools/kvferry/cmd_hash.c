@@ -23,11 +23,12 @@ int kvf_cmd_hash(int argc, char **argv);
 #define WORD_SHOWN 32 /* of a word that is no token */
 
 static const char usage_text[] =
-	"usage: kvferry hash --format ip|ip-digest|mp|legacy [OPTION...] <TOKENS\n"
+	"usage: kvferry hash --format ip|ip-digest|ip-none|mp|legacy [OPTION...] <TOKENS\n"
 	"Reads token ids (decimal, separated by white space) from standard input and prints the\n"
 	"name of each chunk, one a line, as LMCache prints it.\n"
 	"  --format F       ip: in-process mode; ip-digest: the same from March to May 2026, with\n"
-	"                   whole digests; mp: multiprocess mode; legacy: up to LMCache 0.3.1\n"
+	"                   whole digests; ip-none: before that, builtin only; mp: multiprocess\n"
+	"                   mode; legacy: up to LMCache 0.3.1\n"
 	"  --algorithm A    builtin, sha256, sha256_cbor, xxhash, xxhash_cbor, blake3 (mp only);\n"
 	"                   default: builtin for ip, blake3 for mp, sha256 for the others\n"
 	"  --chunk-size N   tokens of a chunk, 1 to 16777216; default 256\n"
@@ -142,7 +143,7 @@ static int set_format(struct args *a, const char *value)
 			return OK;
 		}
 	}
-	return complain("--format", value, "one of ip, ip-digest, mp, legacy");
+	return complain("--format", value, "one of ip, ip-digest, ip-none, mp, legacy");
 }
 
 static int set_python(struct args *a, const char *value)
