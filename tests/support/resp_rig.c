@@ -111,6 +111,7 @@ void resp_rig_close(struct resp_rig *rig)
 	kvf_resp_ops.close(rig->tier);
 	kvf_resp_free(rig->tier);
 	kvf_loop_fini(&rig->loop);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&rig->mem), 0);
 	for (unsigned i = 0; i < RESP_RIG_PEERS; i++)
 		resp_peer_close(&rig->peer[i]);
 	for (unsigned i = 0; i < RESP_RIG_KEYS; i++) {

@@ -207,7 +207,7 @@ int bench_overlap(struct bench *b)
 	int rc = -1;
 
 	if (!dir)
-		return fprintf(stderr, "kvferry bench overlap: no directory\n"), TOOL_WRONG;
+		return (void)fprintf(stderr, "kvferry bench overlap: no directory\n"), TOOL_WRONG;
 	/* Nothing is evicted from disk. */
 	snprintf(size, sizeof(size), "%.2f",
 		(double)(ON_DISK + 3 * (b->slices + 2)) * CHUNKS * (TOKEN_BYTES * CHUNK + 4096.0) / 1e9 + 0.2);
