@@ -360,14 +360,17 @@ int bench_disk(struct bench *b)
 	char own[] = "/var/tmp/kvferry-bench.XXXXXX";
 	int rc;
 
-	if (system("fio --version >/dev/null 2>&1") != 0)
-		return (void)fprintf(stderr, "kvferry bench disk: wants fio in the path\n"), TOOL_WRONG;
+	if (system("fio --version >/dev/null 2>&1") != 0) {
+		fprintf(stderr, "kvferry bench disk: wants fio in the path\n");
+		return TOOL_WRONG;
+	}
 	d = (struct disk_bench){.b = b};
 	d.t.dir = b->dir ? b->dir : mkdtemp(own);
 	d.t.turn = malloc(BENCH_TIER_TURNS * sizeof(*d.t.turn));
 	if (!d.t.dir || !d.t.turn) {
 		free(d.t.turn);
-		return (void)fprintf(stderr, "kvferry bench disk: no directory or no memory\n"), TOOL_WRONG;
+		fprintf(stderr, "kvferry bench disk: no directory or no memory\n");
+		return TOOL_WRONG;
 	}
 	d.fio_mem = system("fio --name=x --filename=/dev/zero --rw=read --bs=4k --size=4k --mem=mmaphuge "
 			   ">/dev/null 2>&1")
