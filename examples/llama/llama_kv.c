@@ -22,6 +22,8 @@ void lkv_params_init(struct lkv_params *params)
 		cores > 0 ? (int32_t)cores : 1;
 }
 
+static int fail(struct lkv *kv, int status, char *why, size_t n, const char *format, ...) KVF_PRINTF(5, 6);
+
 static int fail(struct lkv *kv, int status, char *why, size_t n, const char *format, ...)
 {
 	va_list args;

@@ -248,23 +248,17 @@ static uint32_t number(const char *text, uint32_t least, uint32_t most)
 
 static void set_option(struct query_options *o, int c, const char *arg)
 {
-	static const struct {
+	const struct {
 		int c;
-		size_t at;
+		const char **at;
 	} texts[] = {
-		{'m', offsetof(struct query_options, model)},
-		{'x', offsetof(struct query_options, text)},
-		{'q', offsetof(struct query_options, question)},
-		{'o', offsetof(struct query_options, mode)},
-		{'s', offsetof(struct query_options, salt)},
-		{'d', offsetof(struct query_options, disk)},
-		{'u', offsetof(struct query_options, remote)},
-		{'c', offsetof(struct query_options, config)},
+		{'m', &o->model}, {'x', &o->text}, {'q', &o->question}, {'o', &o->mode},
+		{'s', &o->salt},  {'d', &o->disk}, {'u', &o->remote},	{'c', &o->config},
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (texts[i].c == c)
-			*(const char **)((char *)o + texts[i].at) = arg;
+			*texts[i].at = arg;
 	if (c == 'n')
 		o->tokens = number(arg, 16, 1u << 20);
 	if (c == 'a')
