@@ -97,8 +97,10 @@ int server_turn(struct server *s)
 	if (!lkv_engine(s->kv))
 		(void)lkv_poll(s->kv); /* has no descriptor that would wake anybody */
 	more = sched_turn(&s->sched) || (!lkv_engine(s->kv) && sched_busy(&s->sched));
-	if (http_timeout_ms(s->http) == 0)
+	if (http_timeout_ms(s->http) == 0) {
 		http_run(s->http);
+		more = 1; /* what came in just now is for the next turn: nobody may sleep before */
+	}
 	return more;
 }
 

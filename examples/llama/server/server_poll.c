@@ -39,14 +39,15 @@ static uint64_t engine_ns(uint64_t most)
 	return until - now < most ? until - now : most;
 }
 
-static void nap(const sigset_t *awake)
+/* Signals are let in here only, so it is called in busy rounds too. */
+static void nap(const sigset_t *awake, int busy)
 {
 	struct pollfd fd = { .fd = http_fd(server.http), .events = POLLIN };
-	int ms = http_timeout_ms(server.http);
+	int ms = busy ? 0 : http_timeout_ms(server.http);
 	uint64_t ns = engine_ns(ms < 0 ? 1000000000u : (uint64_t)ms * 1000000);
 	struct timespec t = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
 
-	(void)ppoll(&fd, 1, &t, awake); /* signals are let in here only */
+	(void)ppoll(&fd, 1, &t, awake);
 }
 
 static void run(const sigset_t *awake)
@@ -56,8 +57,7 @@ static void run(const sigset_t *awake)
 	for (;;) {
 		http_run(server.http);
 		(void)lkv_poll(server.kv);
-		if (!server_turn(&server))
-			nap(awake);
+		nap(awake, server_turn(&server));
 		if (told && !until) {
 			server_stop(&server);
 			until = mono_ns() + GRACE_NS;
