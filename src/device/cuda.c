@@ -227,7 +227,7 @@ static void close_units(struct kvf_cuda_device *dev)
 
 	if (!dev->units)
 		return;
-	if (kvf_cuda_enter(dev, &scope) == KVF_OK) {
+	if (kvf_cuda_enter_to_free(dev, &scope) == KVF_OK) {
 		for (u = 0; u < dev->n_units; u++)
 			kvf_cuda_unit_close(dev, &scope, &dev->units[u]);
 		if (dev->words)
@@ -391,10 +391,10 @@ static void cuda_unlock(void *self, void *p, size_t n)
 		dev->locked[i] = dev->locked[--dev->n_locked];
 		break;
 	}
-	if (kvf_cuda_enter(dev, &scope))
+	if (kvf_cuda_enter_to_free(dev, &scope))
 		return;
 	/* What is still written to stays with the driver, which holds the pages though they are unmapped here. */
-	if (!kvf_cuda_use(dev, &scope, &dev->units[0]) && !still_runs(dev))
+	if (!kvf_cuda_use_to_free(dev, &scope, &dev->units[0]) && !still_runs(dev))
 		(void)kvf_cuda_status(dev, dev->api->HostUnregister(p), "cudaHostUnregister");
 	kvf_cuda_leave(dev, &scope);
 }

@@ -139,6 +139,9 @@ struct cuda_scope {
  * harmed. */
 int kvf_cuda_enter(struct kvf_cuda_device *dev, struct cuda_scope *scope);
 int kvf_cuda_use(struct kvf_cuda_device *dev, struct cuda_scope *scope, const struct cuda_unit *unit);
+/* The same, for whoever frees something: tried twice. */
+int kvf_cuda_enter_to_free(struct kvf_cuda_device *dev, struct cuda_scope *scope);
+int kvf_cuda_use_to_free(struct kvf_cuda_device *dev, struct cuda_scope *scope, const struct cuda_unit *unit);
 void kvf_cuda_leave(struct kvf_cuda_device *dev, const struct cuda_scope *scope);
 /* A kvf_status for the runtime's answer; describes it, clears it, and finds out whether the device is lost. */
 int kvf_cuda_status(struct kvf_cuda_device *dev, cudaError_t error, const char *what);

@@ -123,6 +123,22 @@ int kvf_cuda_use(struct kvf_cuda_device *dev, struct cuda_scope *scope, const st
 	return rc;
 }
 
+/* What is not given back now stays until the process ends: one bad answer is asked for again, even one that says that
+ * the device is lost. */
+int kvf_cuda_enter_to_free(struct kvf_cuda_device *dev, struct cuda_scope *scope)
+{
+	int rc = kvf_cuda_enter(dev, scope);
+
+	return rc ? kvf_cuda_enter(dev, scope) : rc;
+}
+
+int kvf_cuda_use_to_free(struct kvf_cuda_device *dev, struct cuda_scope *scope, const struct cuda_unit *unit)
+{
+	int rc = kvf_cuda_use(dev, scope, unit);
+
+	return rc ? kvf_cuda_use(dev, scope, unit) : rc;
+}
+
 /* Twice, should the first try fail: what the caller had is worth it. */
 void kvf_cuda_leave(struct kvf_cuda_device *dev, const struct cuda_scope *scope)
 {

@@ -194,7 +194,7 @@ void kvf_cuda_unit_close(struct kvf_cuda_device *dev, struct cuda_scope *scope, 
 {
 	uint32_t i;
 
-	if (kvf_cuda_use(dev, scope, unit))
+	if (kvf_cuda_use_to_free(dev, scope, unit))
 		return;
 	close_lane(dev, &unit->lanes[0]);
 	close_lane(dev, &unit->lanes[1]);
