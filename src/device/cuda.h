@@ -39,5 +39,7 @@ void kvf_cuda_device_stats(const struct kvf_cuda_device *dev, struct kvf_cuda_st
 /* What the planner goes by, after open: of the n-th device of the layout. NULL: there is none. */
 const struct kvf_copy_costs *kvf_cuda_device_costs(const struct kvf_cuda_device *dev, uint32_t n,
 						   enum kvf_copy_direction direction);
+/* NUMA node next to the GPU, as the driver knows it; -1: it does not. */
+int kvf_cuda_device_numa_node(const struct kvf_cuda_device *dev, int ordinal);
 
 #endif

@@ -204,3 +204,14 @@ void kvf_cuda_unit_close(struct kvf_cuda_device *dev, struct cuda_scope *scope, 
 		(void)kvf_cuda_status(dev, dev->api->EventDestroy(unit->events[i]), "cudaEventDestroy");
 	unit->events_free = unit->events_made = 0;
 }
+
+int kvf_cuda_device_numa_node(const struct kvf_cuda_device *dev, int ordinal)
+{
+	int node = -1;
+
+	if (dev->api->DeviceGetAttribute(&node, cudaDevAttrHostNumaId, ordinal)) {
+		(void)dev->api->GetLastError(); /* a driver that does not know the attribute has lost nothing */
+		return -1;
+	}
+	return node < 0 ? -1 : node;
+}

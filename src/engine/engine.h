@@ -313,6 +313,13 @@ bool kvf_device_turn(struct kvf_engine *e);
 int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, struct kvf_fence *out);
 void kvf_device_release(struct kvf_engine *e, struct kvf_fence *fence);
 
+/* ---- numa.c ---- */
+
+/* Node for the pool; -1: no preference. */
+int kvf_numa_node(const struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report);
+/* "gpu:node,gpu:node"; -1: it is not there. */
+int kvf_numa_map_find(const char *map, int device);
+
 /* ---- lease.c ---- */
 
 struct kvf_lease *kvf_lease_new(struct kvf_engine *e, uint32_t first_chunk, uint32_t n);

@@ -144,7 +144,7 @@ static int build_pool(struct kvf_engine *e, const struct kvf_settings *s, struct
 	struct kvf_pool_params params = {
 		.payload_bytes = (uint32_t)e->payload_bytes,
 		.hugetlb = s->local_cpu_use_hugepages,
-		.numa_node = -1,
+		.numa_node = kvf_numa_node(e, s, report),
 		.lock = locks ? lock_memory : NULL,
 		.unlock = locks && e->device->unlock ? unlock_memory : NULL,
 		.lock_arg = e,
@@ -163,6 +163,10 @@ static int build_pool(struct kvf_engine *e, const struct kvf_settings *s, struct
 			       e->pool.lock_error ? "locked" : "mapped");
 		return rc ? rc : KVF_ENOMEM;
 	}
+	if (e->pool.numa_errno)
+		kvf_report_add(report, KVF_WARNING,
+			       "numa_mode: the pool could not be bound to node %d (%s); it lies wherever it was touched",
+			       params.numa_node, strerror(e->pool.numa_errno));
 	e->growing = e->pool.due;
 	/* Every entry has a slot, so there are never more entries than slots. */
 	rc = kvf_index_init(&e->index, &e->mem, params.n_slots);

@@ -19,6 +19,7 @@ const struct fake_cuda_config fake_cuda_usual = {
 	.driver = 13000,
 	.runtime = 13000,
 	.sm = 90,
+	.numa_node = 1,
 	.call_ns = 300,
 	.desc_ns = 100,
 	.look_ns = 500,
@@ -171,7 +172,8 @@ static cudaError_t get_attribute(int *value, enum cudaDeviceAttr attribute, int 
 	BEGIN("DeviceGetAttribute");
 	if (device < 0 || device >= fake_world.config.devices)
 		return fake_end(cudaErrorInvalidDevice);
-	*value = attribute == cudaDevAttrComputeCapabilityMajor ? fake_world.config.sm / 10 :
+	*value = attribute == cudaDevAttrHostNumaId ? fake_world.config.numa_node :
+		 attribute == cudaDevAttrComputeCapabilityMajor ? fake_world.config.sm / 10 :
 		 attribute == cudaDevAttrComputeCapabilityMinor ? fake_world.config.sm % 10 :
 								  132;
 	return cudaSuccess;

@@ -26,6 +26,7 @@ struct fake_cuda_config {
 	int devices;		/* 0: no device */
 	int driver, runtime;	/* versions; driver 0: none */
 	int sm;			/* 90 */
+	int numa_node;		/* -1: the driver knows none */
 	bool no_batch, no_word; /* what an older driver lacks */
 	size_t device_bytes;	/* cudaMalloc fails beyond; 0: no bound */
 	uint64_t call_ns;	/* what a call costs the CPU, a batch's descriptor, a look */

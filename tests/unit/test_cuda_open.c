@@ -43,6 +43,24 @@ static void test_drivers(void)
 	cuda_rig_drop(&rig);
 }
 
+static void test_numa(void)
+{
+	struct fake_cuda_config machine = fake_cuda_usual;
+	struct cuda_rig rig;
+
+	start(&rig, &fake_cuda_usual);
+	CU_ASSERT_EQUAL(open_on(&rig, 13000, 1, false, false), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_cuda_device_numa_node(rig.dev, 0), 1);
+	CU_ASSERT_EQUAL(kvf_cuda_device_numa_node(rig.dev, 5), -1); /* no such device, and nothing is lost by asking */
+	CU_ASSERT_EQUAL(kvf_cuda_device_numa_node(rig.dev, 0), 1);
+	cuda_rig_drop(&rig);
+	machine.numa_node = -1;
+	start(&rig, &machine);
+	CU_ASSERT_EQUAL(open_on(&rig, 13000, 1, false, false), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_cuda_device_numa_node(rig.dev, 0), -1);
+	cuda_rig_drop(&rig);
+}
+
 static void test_lacking(void)
 {
 	struct cuda_rig rig;
@@ -289,6 +307,7 @@ int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "drivers", test_drivers },
+		{ "numa", test_numa },
 		{ "lacking", test_lacking },
 		{ "full_card", test_full_card },
 		{ "bases", test_bases },
