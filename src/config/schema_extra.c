@@ -91,8 +91,8 @@ static const struct kvf_key keys[] = {
 	{EXTRA("gpu_to_numa_mapping", INT_MAP, HONOURED), .flags = NUL, FIELD(gpu_to_numa_mapping),
 		.doc = "GPU -> NUMA node, for numa_mode: manual"},
 	{EXTRA("save_chunk_meta", BOOL, HONOURED), .initial = "true", FIELD(save_chunk_meta),
-		.doc = "store LMCache's metadata with the bytes; false: raw bytes, full chunks "
-		       "only"},
+		.doc = "LMCache's metadata beside the bytes; here the scheme decides (resp://, valkey://: raw "
+		       "bytes), and a value that does not fit it is warned of"},
 	X_TEXT("remote_enable_mla_worker_id_as0", BOOL, "false", 0,
 		"with MLA every rank names chunks as rank 0 does"),
 	X_TEXT("username", TEXT, NULL, NUL, "user of the remote server"),
