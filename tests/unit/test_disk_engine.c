@@ -77,7 +77,7 @@ static uint32_t warm_up(struct rig *r, uint32_t n)
 {
 	uint32_t got = 0;
 
-	for (unsigned i = 0; i < 20000 && got < n; i++) {
+	for (unsigned i = 0; i < 200000 && got < n; i++) {
 		got = rig_lookup(r, 0, 0).tokens;
 		if (got < n)
 			usleep(50);
@@ -92,9 +92,11 @@ static void expect_scan(struct rig *r, uint32_t n)
 
 	CU_ASSERT_EQUAL(kvf_health(r->engine, &bits), KVF_OK);
 	CU_ASSERT_EQUAL(bits, KVF_HEALTH_SCANNING);
-	for (unsigned i = 0; i < 20000 && bits; i++) {
+	/* The disk takes the time it takes. */
+	for (unsigned i = 0; i < 200000 && bits; i++) {
 		CU_ASSERT_EQUAL(kvf_poll(r->engine, NULL, 0), 0);
 		CU_ASSERT_EQUAL(kvf_health(r->engine, &bits), KVF_OK);
+		usleep(50);
 	}
 	CU_ASSERT_EQUAL(bits, 0);
 	rig_tokens(r, 1, n);
