@@ -165,7 +165,7 @@ static int build_pool(struct kvf_engine *e, const struct kvf_settings *s, struct
 	}
 	if (e->pool.numa_errno)
 		kvf_report_add(report, KVF_WARNING,
-			       "numa_mode: the pool could not be bound to node %d (%s); it lies wherever it was touched",
+			       "numa_mode: the pool could not be bound to node %d (%s): it lies where it was touched",
 			       params.numa_node, strerror(e->pool.numa_errno));
 	e->growing = e->pool.due;
 	/* Every entry has a slot, so there are never more entries than slots. */
