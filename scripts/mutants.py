@@ -32,7 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # later, what killed most in the least time goes first. Each is a program and its arguments.
 TESTS = [
     ("tests/unit/test_" + name, []) for name in (
-        "engine", "ring", "tiers", "events", "order", "lookup", "control", "open", "scrub", "evict", "evict_paths", "index_table", "index", "pool",
+        "engine", "ring", "tiers", "events", "order", "lookup", "rate", "quota", "priority", "numa", "control", "open", "scrub",
+        "evict", "evict_paths", "index_table", "index", "pool",
         "memcheck", "drive", "guard", "store_rules", "metrics", "open_advice", "replay_device",
         "replay_oracle", "replay_run", "seed_scenario", "seq_wire", "timeline", "log", "kvf_ev", "disk_engine",
         "disk_replay", "resp_server", "config_cmd")
