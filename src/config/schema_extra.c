@@ -111,8 +111,8 @@ static const struct kvf_key keys[] = {
 	X_TEXT("request_timeout", NUMBER, NULL, NUL, "seconds one remote request may take"),
 	X_TEXT("connection_timeout", NUMBER, "10", 0, "seconds a remote connect may take"),
 	X_TEXT("fs_connector_relative_tmp_dir", TEXT, NULL, NUL,
-		"fs://: where files are written before they are renamed"),
-	X_TEXT("fs_base_path", TEXT, NULL, NUL, "fs://: directory"),
+		"fs://: kept for a tier of yours, none is built in"),
+	X_TEXT("fs_base_path", TEXT, NULL, NUL, "fs://: kept for a tier of yours, none is built in"),
 	X_IGNORED("fs_connector_read_ahead_size", ANY, NULL, NUL, "fs://: read-ahead",
 		"kvferry reads whole files"),
 	X_IGNORED("fs_connector_use_odirect", BOOL, "false", 0, "fs://: O_DIRECT",
@@ -155,8 +155,8 @@ static const struct kvf_key keys[] = {
 		"the host decides that"),
 
 	/* families */
-	X_TEXT("mooncake_", ANY, NULL, FAMILY, "mooncakestore://: passed to the store"),
-	X_TEXT("infinistore_", ANY, NULL, FAMILY, "infinistore://: options"),
+	X_TEXT("mooncake_", ANY, NULL, FAMILY, "mooncakestore://: kept for a tier of yours, none is built in"),
+	X_TEXT("infinistore_", ANY, NULL, FAMILY, "infinistore://: kept for a tier of yours, none is built in"),
 	X_IGNORED("histogram_bucket_", ANY, NULL, FAMILY, "histogram buckets",
 		"kvferry's histograms are log-linear"),
 	X_IGNORED("remote_storage_plugin.", ANY, NULL, FAMILY, "remote storage plugins", NO_PLUGIN),
