@@ -216,7 +216,7 @@ static void check_numa(struct doctor *d)
 		CURE(f, "numa_mode: auto");
 		return;
 	}
-	doctor_ok(d, "numa", "%u nodes, the pool is bound", n);
+	doctor_ok(d, "numa", "%u nodes, numa_mode is set", n);
 }
 
 void doctor_memory(struct doctor *d)
