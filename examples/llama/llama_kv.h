@@ -12,11 +12,12 @@
  *
  * ONE REQUEST is a token stream in one sequence of that context:
  *
- *     lkv_request_open()      the sequence must be empty, or hold `resident` tokens of this very
- * prompt lkv_request_append()    the whole prompt lkv_load()              looks the prefix up and
- * brings it into the sequence; ends with LKV_EVENT_LOADED llama_decode()          from
- * lkv_request_present() on: the last token of a prompt is always computed lkv_store() what was
- * computed, chunk by chunk; ends with LKV_EVENT_STORED lkv_request_close()
+ *   lkv_request_open()     the sequence must be empty, or hold `resident` tokens of this very prompt
+ *   lkv_request_append()   the whole prompt
+ *   lkv_load()             looks the prefix up and brings it into the sequence; LKV_EVENT_LOADED
+ *   llama_decode()         from lkv_request_present() on: the last token is always computed
+ *   lkv_store()            what was computed, chunk by chunk; LKV_EVENT_STORED
+ *   lkv_request_close()
  *
  * Nothing blocks but lkv_open() and lkv_close(). lkv_load(), lkv_prefetch() and lkv_store() begin
  * something; it goes on inside lkv_poll() (a chunk's copy a call at most) and ends with the
@@ -66,7 +67,8 @@ void lkv_params_init(struct lkv_params *params);
  * exactly. */
 int lkv_open(struct lkv **out, const struct lkv_params *params, char *why, size_t n);
 
-/* Finishes what the engine has in flight, at most 10 s long. KVF_EBUSY: a request is open. */
+/* Finishes what the engine has in flight; after 10 s it cancels that, and then waits only for what still touches our
+ * memory: at a remote store that hangs, until its request_timeout. KVF_EBUSY: a request is open. */
 int lkv_close(struct lkv *kv);
 
 struct llama_model *lkv_model(const struct lkv *kv);

@@ -3,9 +3,10 @@
  * Requests: one operation in flight each, as a small state machine that kvferry's completions
  * drive.
  *
- *     load      LOOKUP -> RETRIEVE -> idle      all of it is in RAM
- *               LOOKUP -> FILL -> idle          some of it is below: brought to RAM, and copied
- * behind as it comes prefetch  PREFETCH -> idle store     STORE -> idle
+ *   load      LOOKUP -> RETRIEVE -> idle   all of it is in RAM
+ *             LOOKUP -> FILL -> idle       some is below: brought to RAM, copied behind as it comes
+ *   prefetch  PREFETCH -> idle
+ *   store     STORE -> idle
  *
  * A retrieve alone would do as well, but copies chunks as they arrive. llama.cpp puts them into
  * cells in that order, and sums over the cells in another order are other floating point numbers: a
