@@ -32,14 +32,20 @@ void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct k
 /* Looks a slice of the chunks up in the index. */
 static void look_in_ram(struct kvf_engine *e, struct kvf_job *job)
 {
-	bool asked = !job->tiers || job->tiers & KVF_TIER_RAM;
 	uint32_t entry[KVF_FIND_BATCH];
 
+	if (job->tiers && !(job->tiers & KVF_TIER_RAM)) {
+		uint32_t n = (uint32_t)kvf_min_u64(n_chunks(job) - job->plan_cursor, KVF_TURN_SCAN);
+
+		memset(job->where + job->plan_cursor, KVF_AT_UNKNOWN, n);
+		job->plan_cursor += n;
+		return;
+	}
 	for (uint32_t n = 0; job->plan_cursor < n_chunks(job) && n < KVF_TURN_SCAN;) {
 		uint32_t m = kvf_job_entries(e, job, job->first_chunk + job->plan_cursor, job->end_chunk, entry);
 
 		for (uint32_t i = 0; i < m; i++)
-			job->where[job->plan_cursor++] = asked && entry[i] != KVF_NIL ? KVF_AT_RAM : KVF_AT_UNKNOWN;
+			job->where[job->plan_cursor++] = entry[i] != KVF_NIL ? KVF_AT_RAM : KVF_AT_UNKNOWN;
 		n += m;
 	}
 }
