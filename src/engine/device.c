@@ -44,15 +44,15 @@ static void host_log(struct kvf_device_host *host, enum kvf_log_level level, con
 	kvf_log(&e->log, level, e->device->name, "%s", msg);
 }
 
-static bool in_device_memory(const struct kvf_layout *layout)
+int kvf_device_first(const struct kvf_layout *layout)
 {
 	for (uint32_t g = 0; g < layout->n_groups; g++) {
 		for (uint32_t l = 0; l < layout->groups[g].n_layers; l++) {
 			if (layout->groups[g].layers[l].device >= 0)
-				return true;
+				return layout->groups[g].layers[l].device;
 		}
 	}
-	return false;
+	return -1;
 }
 
 static int refuse_device(struct kvf_report *report, int status, const char *text)
@@ -98,7 +98,7 @@ static int use_cuda(struct kvf_engine *e, const struct kvf_settings *s, struct k
 static int choose_device(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
 {
 	enum { AUTO = 0, CUDA, HOST };
-	bool device_memory = in_device_memory(&e->plan.layout);
+	bool device_memory = kvf_device_first(&e->plan.layout) >= 0;
 	int rc;
 
 	if (s->device == CUDA && !device_memory)

@@ -302,6 +302,8 @@ int kvf_quotas_open(struct kvf_engine *e, const struct kvf_settings *s, struct k
 
 /* ---- device.c ---- */
 
+/* Number of the first GPU that holds a layer; -1: all of it is in host memory, or there is no layout. */
+int kvf_device_first(const struct kvf_layout *layout);
 int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s);
 void kvf_device_close(struct kvf_engine *e);
 /* A copy the device never got. */

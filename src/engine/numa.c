@@ -15,22 +15,6 @@
 
 enum { NONE = 0, AUTO, MANUAL };
 
-/* -1: in host memory. */
-static int first_device(const struct kvf_engine *e)
-{
-	const struct kvf_layout *layout = &e->plan.layout;
-
-	if (!e->has_layout || layout->kind == KVF_LAYOUT_OPAQUE)
-		return -1;
-	for (uint32_t g = 0; g < layout->n_groups; g++) {
-		for (uint32_t l = 0; l < layout->groups[g].n_layers; l++) {
-			if (layout->groups[g].layers[l].device >= 0)
-				return layout->groups[g].layers[l].device;
-		}
-	}
-	return -1;
-}
-
 int kvf_numa_map_find(const char *map, int device)
 {
 	const char *p = map;
@@ -76,8 +60,8 @@ static int node_of_gpu(const struct kvf_engine *e, int device)
 
 int kvf_numa_node(const struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
 {
-	int device = first_device(e);
-	int node = -1;
+	int device = kvf_device_first(&e->plan.layout);
+	int node;
 
 	if (s->numa_mode == NONE)
 		return -1;
