@@ -137,38 +137,29 @@ def block_tool(tree, folder):
 
 def block_examples(tree, folder):
     files = tree.take(folder + "/", test=lambda f: not f.startswith(folder + "/llama/"))
+    return program_block(tree, files, "example", "example_programs", "example_support")
+
+
+def program_block(tree, files, flags, program_list, rest_list):
+    """Programs of a folder with flags of their own, and the sources they share."""
     mains = [f for f in files if tree.has_main(f)]
-    text = variable("example_programs", programs(mains))
-    text += variable("example_support", [f for f in files if f not in mains])
+    text = variable(rest_list, [f for f in files if f not in mains])
+    text += variable(program_list, programs(mains))
     for p in programs(mains):
         text += f"{mangle(p)}_SOURCES = {p}.c\n"
-        text += f"{mangle(p)}_CPPFLAGS = $(example_cppflags)\n"
-        text += f"{mangle(p)}_LDADD = $(example_ldadd)\n"
+        text += f"{mangle(p)}_CPPFLAGS = $({flags}_cppflags)\n"
+        text += f"{mangle(p)}_LDADD = $({flags}_ldadd)\n"
     return text
 
 
 def block_llama(tree, folder):
     files = tree.take(folder + "/", test=lambda f: not f.startswith(folder + "/server/"))
-    mains = [f for f in files if tree.has_main(f)]
-    text = variable("llama_sources", [f for f in files if f not in mains])
-    text += variable("llama_programs", programs(mains))
-    for p in programs(mains):
-        text += f"{mangle(p)}_SOURCES = {p}.c\n"
-        text += f"{mangle(p)}_CPPFLAGS = $(llama_cppflags)\n"
-        text += f"{mangle(p)}_LDADD = $(llama_ldadd)\n"
-    return text
+    return program_block(tree, files, "llama", "llama_programs", "llama_sources")
 
 
 def block_llama_server(tree, folder):
-    files = tree.take(folder + "/")
-    mains = [f for f in files if tree.has_main(f)]
-    text = variable("llama_server_sources", [f for f in files if f not in mains])
-    text += variable("llama_server_programs", programs(mains))
-    for p in programs(mains):
-        text += f"{mangle(p)}_SOURCES = {p}.c\n"
-        text += f"{mangle(p)}_CPPFLAGS = $(llama_server_cppflags)\n"
-        text += f"{mangle(p)}_LDADD = $(llama_server_ldadd)\n"
-    return text
+    return program_block(tree, tree.take(folder + "/"), "llama_server", "llama_server_programs",
+                         "llama_server_sources")
 
 
 def block_support(tree, folder):
