@@ -114,9 +114,9 @@ static const struct kvf_key keys[] = {
 		"fs://: kept for a tier of yours, none is built in"),
 	X_TEXT("fs_base_path", TEXT, NULL, NUL, "fs://: kept for a tier of yours, none is built in"),
 	X_IGNORED("fs_connector_read_ahead_size", ANY, NULL, NUL, "fs://: read-ahead",
-		"kvferry reads whole files"),
+		"no fs:// tier is built in"),
 	X_IGNORED("fs_connector_use_odirect", BOOL, "false", 0, "fs://: O_DIRECT",
-		"kvferry decides by alignment"),
+		"no fs:// tier is built in"),
 	X_IGNORED(
 		"nixl_use_hugepages", BOOL, "false", 0, "old name", "see local_cpu_use_hugepages"),
 	X_IGNORED("use_exists_sync", BOOL, "false", 0, "how LMCache asks the remote",
