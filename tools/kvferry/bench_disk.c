@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kvferry bench disk: the disk tier beside fio: the same way to the kernel, block size (= slot), depth and huge pages,
- * kvferry bench disk: the disk tier beside fio: same way to the kernel, block size (= slot), depth and huge pages,
- * the engine's and not in it: they are timed alone. Then recovery beside bare reads of the same headers.
+ * kvferry bench disk: the disk tier beside fio, with the same way to the kernel, block size (= slot), depth and huge
+ * pages, in alternating slices. Checksums are the engine's work and not in it: they are timed alone. Then recovery beside bare reads of the same headers.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -17,6 +16,7 @@
 
 #include "base/checksum.h"
 #include "base/compiler.h"
+#include "bench_dir.h"
 #include "bench_tier.h"
 #include "tier/disk/aio.h"
 
@@ -320,15 +320,6 @@ static int checksum_alone(struct disk_bench *d)
 	return 0;
 }
 
-static void clean(struct disk_bench *d, bool own)
-{
-	char command[4300];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'/kvf-* '%s'/fio.bin", d->t.dir, d->t.dir);
-	if (system(command) == 0 && own)
-		(void)rmdir(d->t.dir);
-}
-
 static int run(struct disk_bench *d)
 {
 	static const struct {
@@ -344,7 +335,7 @@ static int run(struct disk_bench *d)
 			if (d->b->kib && d->b->kib * KVF_KIB != sizes[i])
 				continue;
 			rc = compare(d, ways[w].aio, ways[w].engine, sizes[i], slice);
-			clean(d, false);
+			bench_dir_empty(d->t.dir);
 		}
 	}
 	if (!rc)
@@ -357,7 +348,7 @@ static int run(struct disk_bench *d)
 int bench_disk(struct bench *b)
 {
 	static struct disk_bench d;
-	char own[] = "/var/tmp/kvferry-bench.XXXXXX";
+	static char dir[BENCH_DIR_BYTES];
 	int rc;
 
 	if (system("fio --version >/dev/null 2>&1") != 0) {
@@ -365,13 +356,12 @@ int bench_disk(struct bench *b)
 		return TOOL_WRONG;
 	}
 	d = (struct disk_bench){.b = b};
-	d.t.dir = b->dir ? b->dir : mkdtemp(own);
 	d.t.turn = malloc(BENCH_TIER_TURNS * sizeof(*d.t.turn));
-	if (!d.t.dir || !d.t.turn) {
+	if (!d.t.turn || bench_dir_make(dir, b->dir)) {
 		free(d.t.turn);
-		fprintf(stderr, "kvferry bench disk: no directory or no memory\n");
 		return TOOL_WRONG;
 	}
+	d.t.dir = dir;
 	d.fio_mem = system("fio --name=x --filename=/dev/zero --rw=read --bs=4k --size=4k --mem=mmaphuge "
 			   ">/dev/null 2>&1")
 			    ? "mmap"
@@ -381,7 +371,7 @@ int bench_disk(struct bench *b)
 		printf("  (fio gets pages of 4 KiB here and is slower for it: set vm.nr_hugepages to 200)\n");
 	json_out_text(&b->json, "fio_mem", d.fio_mem);
 	rc = run(&d);
-	clean(&d, !b->dir);
+	bench_dir_remove(dir);
 	free(d.t.turn);
 	return rc ? TOOL_WRONG : TOOL_OK;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "bench_dir.h"
 
 #define CHUNK 256
 #define TOKEN_BYTES 16384u /* chunks of 4 MiB */
@@ -201,13 +202,13 @@ static int fill(struct overlap *o)
 int bench_overlap(struct bench *b)
 {
 	static struct overlap o;
-	char own[] = "/var/tmp/kvferry-bench.XXXXXX", size[32], command[4300];
-	const char *dir = b->dir ? b->dir : mkdtemp(own);
+	static char dir[BENCH_DIR_BYTES];
+	char size[32];
 	const char *settings[] = {"local_disk", dir, "max_local_disk_size", size, "kvf_disk_min_free", "0", NULL};
 	int rc = -1;
 
-	if (!dir)
-		return (void)fprintf(stderr, "kvferry bench overlap: no directory\n"), TOOL_WRONG;
+	if (bench_dir_make(dir, b->dir))
+		return TOOL_WRONG;
 	/* Nothing is evicted from disk. */
 	snprintf(size, sizeof(size), "%.2f",
 		(double)(ON_DISK + 3 * (b->slices + 2)) * CHUNKS * (TOKEN_BYTES * CHUNK + 4096.0) / 1e9 + 0.2);
@@ -222,8 +223,6 @@ int bench_overlap(struct bench *b)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		free(o.ids[i]);
-	snprintf(command, sizeof(command), "rm -rf '%s'/kvf-*", dir);
-	if (system(command) == 0 && !b->dir)
-		(void)rmdir(dir);
+	bench_dir_remove(dir);
 	return rc == 0 ? TOOL_OK : TOOL_WRONG;
 }

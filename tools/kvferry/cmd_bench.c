@@ -24,7 +24,7 @@ static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_TOKEN_BYTES] = {"--token-bytes", "N",
 		"copy: bytes of KV a token; default 131072, short 65536", false},
 	[OPT_CHUNKS] = {"--chunks", "N", "scale: chunks resident; may be given again", true},
-	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: where; default below /var/tmp", false},
+	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: a folder is made in it, and removed; default /var/tmp", false},
 	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096 or 32768 KiB", false},
 	[OPT_JSON] = {"--json", "FILE", "results for machines", false},
 	[OPT_HELP] = {"--help", NULL, "this text", false},
