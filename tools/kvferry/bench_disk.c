@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvferry bench disk: the disk tier beside fio, with the same way to the kernel, block size (= slot), depth and huge
- * pages, in alternating slices. Checksums are the engine's work and not in it: they are timed alone. Then recovery beside bare reads of the same headers.
+ * pages, in alternating slices. Checksums are the engine's work and not in it: they are timed alone. Then recovery
+ * beside bare reads of the same headers.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
