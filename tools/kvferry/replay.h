@@ -2,11 +2,11 @@
 /*
  * `kvferry replay`: what its files offer each other.
  *
- *	cmd_replay.c      options            replay_run.c      one run: which request when, polling
- *	replay_engine.c   opens and closes   replay_request.c  one request, from its tokens to its
- *store replay_session.c  sequences          replay_device.c   the "GPU": a paged KV cache in host
- *memory replay_oracle.c   what every byte of KV must be        replay_control.c  mistakes made on
- *purpose replay_report.c   table and JSON   replay_host.c  heartbeat, sleeping, deadlines
+ *   cmd_replay.c      options                  replay_run.c      one run: which request when, polling
+ *   replay_engine.c   opens and closes         replay_request.c  one request, from its tokens to its store
+ *   replay_session.c  sequences                replay_device.c   the "GPU": a paged KV cache in host memory
+ *   replay_oracle.c   what every byte must be  replay_control.c  mistakes made on purpose
+ *   replay_report.c   table and JSON           replay_host.c     heartbeat, sleeping, deadlines
  */
 #ifndef KVFERRY_REPLAY_H
 #define KVFERRY_REPLAY_H
