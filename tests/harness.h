@@ -13,7 +13,7 @@
  *	}
  *
  * `program` runs all tests, `program NAME...` runs the named ones, `program --list` prints the
- *names.
+ * names.
  */
 #ifndef KVF_TESTS_HARNESS_H
 #define KVF_TESTS_HARNESS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lines that users of LMCache look for in their logs, word for word in their stable parts, at
- *info level:
+ * info level:
  *
  *	Reqid: R, Total tokens N, LMCache hit tokens: H, need to load: L
  *	Storing KV cache for N out of M tokens (skip_leading_tokens=S) for request R
@@ -9,13 +9,13 @@
  *	[req_id=R] Retrieved N out of M required tokens (from T total tokens). size: ...
  *
  * H is what can be used of the hit, min(hit, N - 1): the engine has to compute the last token anew
- *whatever is stored. A prompt of 15,410 tokens that is stored to its last token therefore prints
+ * whatever is stored. A prompt of 15,410 tokens that is stored to its last token therefore prints
  *15409, and with 15,408 of them computed already "need to load: 1". Later releases of LMCache put
  *"Inference Engine computed tokens: C, " before the hit; the documented line has no such part, and
- *neither has this one.
+ * neither has this one.
  *
  * M of a store is where its span ends: a prompt that is stored as it is computed has that many
- *tokens by then, whether the host appended the rest of them before or not.
+ * tokens by then, whether the host appended the rest of them before or not.
  *
  * Of a request only its id is printed: never a token, a salt or a tag.
  */

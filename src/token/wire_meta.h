@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * LMCache's element types and its RemoteMetadata: the int32 array that tells a reader of a stored
- *chunk what it is.
+ * chunk what it is.
  *
  *	length, format, { dtype, d0, d1, d2, d3 } for each KV group
  *

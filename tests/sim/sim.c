@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The simulator: whole lives of an engine on virtual time, one a seed. Same seed and same code,
- *same run.
+ * same run.
  *
  *	sim --seed S [--seeds N] [--steps N] [--seconds N] [--verbose]
  *
  * Without arguments, as in `make check`: the seeds of tests/sim/seeds.txt, then fresh ones for a
- *while.
+ * while.
  */
 #include <stdbool.h>
 #include <stdio.h>

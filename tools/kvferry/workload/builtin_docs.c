@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Built-in workloads that are a list of requests known in advance, each a head of shared text and a
- *tail of its own:
+ * tail of its own:
  *
  *	long-doc-qa           a warm-up round over all documents, then `queries` questions on each
  *	random-prefill        prompts that share nothing, all at once: the price of storing
  *	scan                  a hot set asked again and again, with bursts of one-shot prompts in
- *between prefix-suffix-tuner   two passes over prefixes that just do not fit: the worst case of LRU
+ * between prefix-suffix-tuner   two passes over prefixes that just do not fit: the worst case of LRU
  */
 #include "workload/builtin.h"
 

@@ -4,12 +4,12 @@
  *
  *	block_size, hash_id_scope ("local": ids compare inside this file only, "global"), requests:
  *[ {t, in, out, hash_ids, api_time?, think_time?, type: "s" or "n", ...}, {type: "subagent", t,
- *requests: [...], ...} ]
+ * requests: [...], ...} ]
  *
  * Times are in seconds; those of a sub-agent's requests count from the sub-agent's own start.
- *hash_ids names the full blocks of the prompt (an id for a partial last block is taken too). Where
- *a prompt ends inside a block, the block's id is taken from the next prompt of the session if that
- *one goes on from here, as its text begins the same; otherwise the tail gets an id of its own.
+ * hash_ids names the full blocks of the prompt (an id for a partial last block is taken too). Where
+ * a prompt ends inside a block, the block's id is taken from the next prompt of the session if that
+ * one goes on from here, as its text begins the same; otherwise the tail gets an id of its own.
  */
 #include "workload/coding_agent.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tokens of a workload. Traces say which blocks of two prompts are equal, not what they hold; this
- *file gives each block its text.
+ * file gives each block its text.
  *
  *	content id = wl_content_id(scope, id of the trace)
  *	token      = wl_token(content id, offset in the block)
  *
  * Equal content ids have equal tokens. Different content ids differ within every aligned group of
- *four tokens, as four tokens of 16 bits spell out a bijection of the id. All tokens lie below
+ * four tokens, as four tokens of 16 bits spell out a bijection of the id. All tokens lie below
  *65536, inside the vocabulary of every common model.
  */
 #ifndef KVFERRY_WORKLOAD_TOKENS_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Workloads: sources of requests for `kvferry replay` and `kvferry soak`. They know nothing of the
- *engine.
+ * engine.
  *
  * A workload reads traces (a file, or a directory of trace_*.json searched to the bottom) or makes
- *up requests
+ * up requests
  * (`builtin:NAME[,key=value]...`), merges all its sources and yields the requests in order of
- *arrival:
+ * arrival:
  *
  *	while ((got = wl_next(w, &request)) == 1)
  *		...
