@@ -7,7 +7,8 @@
  *
  * The cache is filled with paths of PATH chunks and turned over by evicting and storing; with
  * --scatter, which is the worst case, the entries of a path lie anywhere in memory. Then, on random
- * paths: `prefix` finds the chunks of one as a lookup does, `touch` marks them used, `turnover`
+ * paths: `prefix` finds the chunks of one as a lookup does, `prompt` hashes its tokens first, as a
+ * lookup of a new prompt has to, `touch` marks them used, `turnover`
  * evicts a chunk and inserts another of a path that was looked up first, as a store does; `find`
  * and `miss` ask for single random keys, one after the other. `memory` reads random entries one
  * after the other, `memory, many` as many at once as the machine can: what its caches and its
@@ -30,8 +31,10 @@
 
 #include "cache/evict.h"
 #include "cache/index.h"
+#include "token/keys.h"
 
 #define PATH 64u
+#define CHUNK 256u /* tokens */
 #define SLICES 40u /* each operation is timed in so many slices, the median counts */
 
 struct bench {
@@ -131,6 +134,26 @@ static void do_prefix(struct bench *b, uint64_t n)
 	}
 }
 
+/* A lookup of a prompt nobody has asked for yet: the keys of its chunks are hashed, then found. */
+static void do_prompt(struct bench *b, uint64_t n)
+{
+	static uint32_t tokens[PATH * CHUNK];
+	uint8_t keys[PATH][32];
+	uint32_t out[PATH];
+
+	for (uint64_t i = 0; i < n; i += PATH) {
+		uint64_t path = random_path(b);
+		uint8_t chain[32] = {0};
+
+		tokens[0] = (uint32_t)path;
+		for (uint32_t c = 0; c < PATH; c++)
+			kvf_key_chunk(chain, chain, tokens + c * CHUNK, CHUNK, CHUNK, c * CHUNK, NULL, 0);
+		b->sink += chain[0];
+		path_keys(keys, path);
+		b->sink += kvf_index_resident_prefix(&b->index, (const uint8_t(*)[32])keys, PATH, out);
+	}
+}
+
 static void do_touch(struct bench *b, uint64_t n)
 {
 	uint8_t keys[PATH][32];
@@ -207,6 +230,7 @@ static void do_memory_many(struct bench *b, uint64_t n)
 	}
 
 MEASURED(prefix)
+MEASURED(prompt)
 MEASURED(touch)
 MEASURED(turnover)
 MEASURED(find)
@@ -294,7 +318,7 @@ static void scatter(struct bench *b, uint32_t n)
 	free(order);
 }
 
-#define FIGURES 7
+#define FIGURES 8
 
 static void run_size(struct bench *b, uint32_t n, struct figure *figure)
 {
@@ -329,6 +353,7 @@ static void run_size(struct bench *b, uint32_t n, struct figure *figure)
 	figure[4] = measure(b, "turnover", op_turnover);
 	figure[5] = measure(b, "memory", op_memory);
 	figure[6] = measure(b, "memory, many", op_memory_many);
+	figure[7] = measure(b, "prompt", op_prompt);
 	for (int i = 0; i < FIGURES; i++)
 		printf("%9u %-13s %8.1f ns %8.1f instructions\n", n, figure[i].name, figure[i].ns,
 			figure[i].instructions);
