@@ -262,7 +262,7 @@ static bool send_queue(struct kvf_engine *e, struct kvf_tier *tier, const struct
 				break;
 			batch[n++] = req_at(tier, q, node);
 		}
-		/* Marked first, since the tier may complete inside submit(). */
+		/* What the tier completes inside submit() only lines up: marking what it took is soon enough. */
 		taken = tier->ops->submit(tier->self, batch, n);
 		KVF_CHECK(e, taken <= n);
 		for (unsigned i = 0; i < taken && i < n; i++)
