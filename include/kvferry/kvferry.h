@@ -481,7 +481,8 @@ KVF_API void kvf_prep_retrieve(struct kvf_op *op, struct kvf_seq *seq, const str
 			       const struct kvf_fence_in *writable);
 /* Brings chunks of [first_token, first_token + n) into RAM from below; lease_ns > 0 pins them until then. */
 KVF_API void kvf_prep_prefetch(struct kvf_op *op, struct kvf_seq *seq, size_t first_token, size_t n, uint64_t lease_ns);
-/* Pins what is in RAM of the span. Clipped to the leases' cap (reason KVF_REASON_CAP). */
+/* Pins what is in RAM of the span. Clipped to the leases' caps (reason KVF_REASON_CAP): half of the pool, and 65,535
+ * leases of one chunk. */
 KVF_API void kvf_prep_pin(struct kvf_op *op, struct kvf_seq *seq, size_t first_token, size_t n, uint64_t lease_ns);
 /* Gives back the tokens [first_token, first_token + n) of a lease; n = SIZE_MAX: all from first_token on. Status
  * KVF_ENOENT when the lease is gone already. */

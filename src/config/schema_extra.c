@@ -68,7 +68,7 @@ static const struct kvf_key keys[] = {
 	{EXTRA("kvf_copy", ENUM, HONOURED), .initial = "auto", FIELD(copy),
 		WORDS("auto", "memcpy", "batch", "kernel"),
 		.doc = "how the device copies; auto is calibrated at start-up"},
-	{EXTRA("kvf_max_ops", UINT, HONOURED), .initial = "1024", .min = 1, .max = 65536,
+	{EXTRA("kvf_max_ops", UINT, HONOURED), .initial = "1024", .min = 1, .max = 32768,
 		FIELD(max_ops), .doc = "operations in flight at once"},
 	X_TEXT("kvf_tls_ca_file", TEXT, NULL, NUL,
 		"certificates that the remote server is checked against"),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Leases: pins with an expiry, handed to the host. A lease holds its entries from the moment they are added, so that an
- * operation that is still bringing chunks up holds nothing else. All leases together may hold half of the pool.
+ * operation that is still bringing chunks up holds nothing else. All leases together may hold half of the pool;
+ * 65,535 of them may hold one chunk.
  */
 #include "engine/engine.h"
 
@@ -43,10 +44,11 @@ struct kvf_lease *kvf_lease_new(struct kvf_engine *e, uint32_t first_chunk, uint
 bool kvf_lease_add(struct kvf_engine *e, struct kvf_lease *lease, uint32_t chunk, uint32_t entry)
 {
 	uint32_t at = chunk - lease->first_chunk;
+	uint16_t leases = kvf_index_entry(&e->index, entry)->leases;
 
 	if (at >= lease->n || lease->entry[at] != KVF_NIL)
 		return at < lease->n;
-	if (!kvf_index_entry(&e->index, entry)->leases && e->n_leased >= e->cap_leased)
+	if ((!leases && e->n_leased >= e->cap_leased) || leases == UINT16_MAX)
 		return false;
 	kvf_entry_lease(e, entry);
 	lease->entry[at] = entry;

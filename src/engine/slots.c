@@ -87,6 +87,7 @@ void kvf_entry_pin(struct kvf_engine *e, uint32_t entry)
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 
+	/* An operation pins a chunk once, and kvf_max_ops is half of this. */
 	KVF_CHECK(e, en->pins < UINT16_MAX);
 	en->pins++;
 }

@@ -111,7 +111,7 @@ static const struct invalid rows[] = {
 		"one of auto, io_uring, libaio, sync", "\"uring\""},
 	{"extra_config:\n  kvf_pool_slots: many\n", NULL, 4, "kvf_pool_slots", "a whole number",
 		"\"many\""},
-	{"extra_config:\n  kvf_max_ops: 0\n", NULL, 4, "kvf_max_ops", "from 1 to 65536", "\"0\""},
+	{"extra_config:\n  kvf_max_ops: 0\n", NULL, 4, "kvf_max_ops", "from 1 to 32768", "\"0\""},
 	{"extra_config:\n  gpu_to_numa_mapping: {a: 0}\n", NULL, 4, "gpu_to_numa_mapping",
 		"a map of whole numbers", "like 0:1"},
 	{"extra_config:\n  save_chunk_meta: nope\n", NULL, 4, "save_chunk_meta", "true or false",

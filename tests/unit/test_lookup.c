@@ -250,6 +250,40 @@ static void test_no_memory(void)
 		CU_ASSERT(seen[pin][0] && seen[pin][1]);
 }
 
+/* A system prompt that everybody has: so many leases of one chunk that their count ends. */
+static void test_leases_of_one_chunk(void)
+{
+	uint64_t *lease = calloc(UINT16_MAX, sizeof(*lease));
+	struct kvf_completion c = { 0 };
+	struct rig r;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(lease);
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	tier_rig_store(&r, 1, 1);
+	for (uint32_t i = 0; i < UINT16_MAX; i++) {
+		c = rig_lookup(&r, 0, LONG);
+		if (!c.lease_id)
+			break;
+		lease[i] = c.lease_id;
+	}
+	CU_ASSERT_NOT_EQUAL(c.lease_id, 0);
+	c = rig_lookup(&r, 0, LONG);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.lease_id, 0);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 1);
+	rig_unpin(&r, lease[0], 0, SIZE_MAX);
+	lease[0] = rig_lookup(&r, 0, LONG).lease_id;
+	for (uint32_t i = 0; i < UINT16_MAX; i++) {
+		CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 1);
+		rig_unpin(&r, lease[i], 0, SIZE_MAX);
+	}
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 0);
+	rig_close(&r);
+	free(lease);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -260,6 +294,7 @@ int main(int argc, char **argv)
 		{ "pin_cap", test_pin_cap },
 		{ "unpin_partial_chunk", test_unpin_partial_chunk },
 		{ "no_memory", test_no_memory },
+		{ "leases_of_one_chunk", test_leases_of_one_chunk },
 	};
 
 	return kvf_test_main("lookup", tests, KVF_ARRAY_LEN(tests), argc, argv);
