@@ -211,8 +211,10 @@ KVF_API void kvf_open_params_init(struct kvf_open_params *params);
  */
 KVF_API int kvf_engine_open(struct kvf_engine **out, const struct kvf_open_params *params);
 
-/* Gives new bases for the layers of an unchanged geometry (the host moved its KV cache). KVF_OK, KVF_EINVAL,
- * KVF_EBUSY (device work in flight). */
+/* Gives new bases for the layers of an unchanged geometry (the host moved its KV cache). What was submitted and not
+ * begun goes to the new ones. Whatever is refused leaves the old ones. KVF_OK, KVF_EINVAL (another geometry, no
+ * device), KVF_EBUSY (copies in flight), KVF_ENOMEM, KVF_EDEAD, or the device's own, as KVF_ENODEV for memory that
+ * it does not have. */
 KVF_API int kvf_engine_rebind(struct kvf_engine *engine, const struct kvf_layout *layout);
 
 enum kvf_shutdown_mode {

@@ -69,14 +69,14 @@ int kvf_engine_rebind(struct kvf_engine *e, const struct kvf_layout *layout)
 	rc = kvf_enter(e);
 	if (rc)
 		return rc;
-	if (!e->device)
+	if (e->dead)
+		rc = KVF_EDEAD;
+	else if (!e->device)
 		rc = kvf_refuse(e, KVF_EINVAL, "rebind: this engine has no device");
 	else if (e->n_copies || !kvf_list_empty(&e->copy_wait))
 		rc = kvf_refuse(e, KVF_EBUSY, "rebind: %u copies are in flight", e->n_copies);
 	else
-		rc = kvf_layout_rebind(&e->plan, layout, e->detail, sizeof(e->detail));
-	if (!rc && e->device->rebind)
-		rc = e->device->rebind(e->device_self, &e->plan.layout);
+		rc = kvf_device_rebind(e, layout);
 	return kvf_exit(e, rc);
 }
 

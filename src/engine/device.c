@@ -140,6 +140,26 @@ int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params, 
 	return rc;
 }
 
+int kvf_device_rebind(struct kvf_engine *e, const struct kvf_layout *layout)
+{
+	struct kvf_layout_plan old;
+	int rc = kvf_layout_init(&old, &e->mem, &e->plan.layout, e->plan.chunk_tokens, e->detail, sizeof(e->detail));
+
+	if (rc)
+		return rc;
+	rc = kvf_layout_rebind(&e->plan, layout, e->detail, sizeof(e->detail));
+	if (!rc && e->device->rebind) {
+		rc = e->device->rebind(e->device_self, &e->plan.layout);
+		if (rc) {
+			/* It goes on with what it had, and so must everybody who looks at the engine's copy. */
+			(void)kvf_layout_rebind(&e->plan, &old.layout, NULL, 0);
+			kvf_refuse(e, rc, "layout: device %s refuses it: %s", e->device->name, kvf_strerror(rc));
+		}
+	}
+	kvf_layout_fini(&old, &e->mem);
+	return rc;
+}
+
 void kvf_device_close(struct kvf_engine *e)
 {
 	if (e->device)

@@ -306,6 +306,8 @@ int kvf_quotas_open(struct kvf_engine *e, const struct kvf_settings *s, struct k
 int kvf_device_first(const struct kvf_layout *layout);
 int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s);
 void kvf_device_close(struct kvf_engine *e);
+/* New bases, or the old ones and why not. No copy is in flight. */
+int kvf_device_rebind(struct kvf_engine *e, const struct kvf_layout *layout);
 /* A copy the device never got. */
 void kvf_device_withdraw(struct kvf_engine *e, struct kvf_move *move);
 /* Begins the move's copy; when the device is full the move waits in engine->copy_wait. */

@@ -3,6 +3,7 @@
 #include "tests/harness.h"
 #include "tests/rig.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void store(struct rig *r, uint64_t number, uint32_t chunks)
@@ -229,6 +230,55 @@ static void test_health_and_level(void)
 	rig_close(&r);
 }
 
+/* The rig's pages lie elsewhere from now on. */
+static uint8_t *move_pages(struct rig *r, uint8_t *to)
+{
+	uint8_t *from = r->kv;
+
+	for (uint32_t l = 0; l < RIG_LAYERS; l++) {
+		for (uint32_t p = 0; p < 2; p++)
+			r->layers[l].base[p] = to + ((uint8_t *)r->layers[l].base[p] - from);
+	}
+	r->kv = to;
+	return from;
+}
+
+static void test_rebind(void)
+{
+	uint8_t *other, *old;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	other = malloc(r.kv_bytes);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(other);
+	store(&r, 1, 4);
+	rig_wipe(&r);
+	old = move_pages(&r, other);
+	rig_wipe(&r);
+	/* Refused by the check, then by the device: the old pages are still the ones. */
+	r.group.n_blocks--;
+	CU_ASSERT_EQUAL(kvf_engine_rebind(r.engine, &r.layout), KVF_EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(kvf_error_detail(r.engine), "n_blocks"));
+	r.group.n_blocks++;
+	r.layers[1].device = 0;
+	CU_ASSERT_EQUAL(kvf_engine_rebind(r.engine, &r.layout), KVF_ENODEV);
+	CU_ASSERT_PTR_NOT_NULL(strstr(kvf_error_detail(r.engine), "device host refuses it"));
+	r.layers[1].device = -1;
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_written(&r, 0, 4 * RIG_CHUNK), 0);
+	other = move_pages(&r, old);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 4 * RIG_CHUNK), 0);
+	rig_wipe(&r);
+	old = move_pages(&r, other);
+	CU_ASSERT_EQUAL(kvf_engine_rebind(r.engine, &r.layout), KVF_OK);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 4 * RIG_CHUNK), 0);
+	other = move_pages(&r, old);
+	CU_ASSERT_EQUAL(rig_written(&r, 0, 4 * RIG_CHUNK), 0);
+	free(other);
+	rig_close(&r);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -239,6 +289,7 @@ int main(int argc, char **argv)
 		{ "quota_protects", test_quota_protects },
 		{ "quota_bounds", test_quota_bounds },
 		{ "health_and_level", test_health_and_level },
+		{ "rebind", test_rebind },
 	};
 
 	return kvf_test_main("control", tests, KVF_ARRAY_LEN(tests), argc, argv);
