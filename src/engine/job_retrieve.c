@@ -47,7 +47,7 @@ static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int sta
 		return;
 	job->reason = reason;
 	/* A miss is no error; a device that failed or an allocator that said no is. */
-	if (status == KVF_EDEVLOST || reason == KVF_REASON_DEVICE)
+	if (reason == KVF_REASON_DEVICE || reason == KVF_REASON_MEMORY)
 		job->status = status;
 }
 
@@ -381,9 +381,12 @@ static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
 {
 	enum kvf_step_result r = kvf_plan_step(e, job);
 
-	if (r == KVF_STEP_AGAIN)
-		kvf_job_goto(e, job, TOUCH);
-	return r;
+	if (r != KVF_STEP_AGAIN)
+		return r;
+	if (job->reason == KVF_REASON_MEMORY)
+		job->status = KVF_ENOMEM;
+	kvf_job_goto(e, job, TOUCH);
+	return KVF_STEP_AGAIN;
 }
 
 /* Layerwise: every chunk is pinned at once and nothing is waited for; where that cannot be, chunk by chunk. */
