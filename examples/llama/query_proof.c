@@ -162,30 +162,6 @@ bool query_drop_page_cache(const char *dir)
 
 /* ---- the table ---- */
 
-/* As the KV moves: pieces of a chunk, from one large memory into another, each touched before. */
-double query_copy_rate(size_t bytes, size_t chunk_bytes)
-{
-	uint8_t *from = malloc(bytes + 1), *to = malloc(bytes + 1);
-	double best = 0;
-
-	if (from && to) {
-		memset(from, 1, bytes);
-		memset(to, 2, bytes);
-		for (int i = 0; i < 5 && bytes; i++) {
-			double begun = query_now(), rate;
-
-			for (size_t at = 0; at < bytes; at += chunk_bytes)
-				memcpy(to + at, from + at,
-					bytes - at < chunk_bytes ? bytes - at : chunk_bytes);
-			rate = (double)bytes / (query_now() - begun);
-			best = rate > best ? rate : best;
-		}
-	}
-	free(from);
-	free(to);
-	return best;
-}
-
 static int compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -209,17 +185,27 @@ static bool append_results(const struct query_options *o, const struct query_rep
 		return false;
 	}
 	/* mode, prompt tokens, cold s, warm s, load s, resident s, prefetch s, loaded tokens, KV
-	 * bytes, memcpy B/s */
-	fprintf(f, "%s,%" PRIu32 ",%.6f,%.6f,%.6f,%.6f,%.6f,%" PRIu32 ",%zu,%.0f\n", o->mode,
+	 * bytes, memcpy B/s, direct reads B/s */
+	fprintf(f, "%s,%" PRIu32 ",%.6f,%.6f,%.6f,%.6f,%.6f,%" PRIu32 ",%zu,%.0f,%.0f\n", o->mode,
 		r->n_prompt, r->cold.ttft, warm, load, resident, r->warm.prefetch,
-		r->warm.result.loaded, r->warm.kv_bytes, r->copy_rate);
+		r->warm.result.loaded, r->warm.kv_bytes, r->copy_rate, r->read_rate);
 	return fclose(f) == 0;
+}
+
+/* What moving as many bytes costs at the least. */
+static void print_floor(const struct query_report *r, const char *what, double rate, double load, double over)
+{
+	double floor = rate > 0 ? (double)r->warm.kv_bytes / rate : 0;
+
+	if (floor > 0)
+		printf("  %s of as many bytes: %.4f seconds at %.2f GB/s; load %.2fx, warm minus own sequence %.2fx\n",
+			what, floor, rate / 1e9, load / floor, over / floor);
 }
 
 bool query_print(const struct query_options *o, struct query_report *r, const char *results)
 {
 	double warm = median(r->warm_ttft, r->n_warm), load = median(r->warm_load, r->n_warm);
-	double resident = median(r->resident_ttft, QUERY_RESIDENT_TIMES), floor = 0;
+	double resident = median(r->resident_ttft, QUERY_RESIDENT_TIMES);
 	double megabytes = (double)r->warm.kv_bytes / 1e6;
 
 	printf("\n%s\n", r->identity);
@@ -237,12 +223,9 @@ bool query_print(const struct query_options *o, struct query_report *r, const ch
 	printf("TTFT Improvement: %.3f seconds (%.1fx faster)\n", r->cold.ttft - warm,
 		r->cold.ttft / warm);
 	printf("TTFT with the prefix in llama.cpp's own sequence: %.3f seconds\n", resident);
-	if (r->copy_rate > 0)
-		floor = (double)r->warm.kv_bytes / r->copy_rate;
-	printf("Load: %.4f seconds at %.2f GB/s; memcpy of as many bytes: %.4f seconds at %.2f "
-	       "GB/s, %.2fx\n",
-		load, megabytes / 1e3 / load, floor, r->copy_rate / 1e9,
-		floor > 0 ? load / floor : 0);
+	printf("Load: %.4f seconds at %.2f GB/s\n", load, megabytes / 1e3 / load);
+	print_floor(r, "memcpy", r->copy_rate, load, warm - resident);
+	print_floor(r, "direct reads of the same files", r->read_rate, load, warm - resident);
 	printf("Proof: max |delta logit| = 0, greedy answers equal (%" PRIu32
 	       " tokens), own sequence empty before\n",
 		r->warm.n_tokens);

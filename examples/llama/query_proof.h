@@ -19,7 +19,7 @@ struct query_report {
 	uint32_t n_warm;
 	double warm_ttft[QUERY_MAX_REPEAT], warm_load[QUERY_MAX_REPEAT];
 	double resident_ttft[QUERY_RESIDENT_TIMES];
-	double copy_rate; /* bytes a second of memcpy, chunk by chunk */
+	double copy_rate, read_rate; /* see query_rates.h; 0: not measured */
 	/* Of the prompt's second chunk: a byte in its slot, and what lay around it. */
 	uint8_t *watched;
 	uint8_t needle[QUERY_NEEDLE];
@@ -39,8 +39,6 @@ bool query_expect_flip(const struct query_report *report, const char *where, boo
 bool query_flip_on_disk(const char *dir, const struct query_report *report);
 /* Writes back what is dirty below dir, and has the kernel forget its pages. */
 bool query_drop_page_cache(const char *dir);
-
-double query_copy_rate(size_t bytes, size_t chunk_bytes);
 
 bool query_print(const struct query_options *o, struct query_report *report, const char *results);
 

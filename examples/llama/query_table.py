@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What query_twice --results wrote, as a table; with --svg FILE also cold and warm over the length of the prompt.
 
+The floor of a load is what moving as many bytes costs this machine at the least, measured in the same run: reads past
+the page cache in mode disk, memcpy in the others. "over own slot" is the warm TTFT minus the one with the prefix in
+llama.cpp's own sequence.
+
   query_table.py RESULTS.csv [--markdown] [--svg FILE]
 """
 import argparse
 import csv
 import math
 
-FIELDS = "mode prompt cold warm load resident prefetch loaded bytes copy_rate".split()
+FIELDS = "mode prompt cold warm load resident prefetch loaded bytes copy_rate read_rate".split()
 LMCACHE = 44.5  # LMCache's documented improvement, vLLM on an L4 with a prompt of 15376 tokens
 W, H, LEFT, RIGHT, TOP, BOTTOM = 720, 440, 70, 20, 40, 60
 COLOURS = {"cold": "#c0392b", "ram": "#2471a3", "disk": "#1e8449", "prefetch": "#7d3c98", "remote": "#ca6f1e"}
@@ -21,13 +25,16 @@ def read(path):
 
 
 def table(rows, markdown):
-    head = ("mode", "prompt", "loaded", "MB", "cold s", "warm s", "faster", "load s", "own slot s", "over memcpy")
+    head = ("mode", "prompt", "loaded", "MB", "cold s", "warm s", "faster", "own slot s", "load ms", "floor ms", "load / floor",
+            "over own slot / floor")
     lines = []
     for r in rows:
-        floor = r["bytes"] / r["copy_rate"] if r["copy_rate"] else 0
+        rate = r["read_rate"] if r["mode"] == "disk" else r["copy_rate"]
+        floor = r["bytes"] / rate if rate else 0
         lines.append((r["mode"], f"{r['prompt']:.0f}", f"{r['loaded']:.0f}", f"{r['bytes'] / 1e6:.0f}", f"{r['cold']:.3f}",
-                      f"{r['warm']:.3f}", f"{r['cold'] / r['warm']:.1f}x", f"{r['load']:.4f}", f"{r['resident']:.3f}",
-                      f"{r['load'] / floor:.2f}x" if floor else "-"))
+                      f"{r['warm']:.3f}", f"{r['cold'] / r['warm']:.1f}x", f"{r['resident']:.3f}", f"{r['load'] * 1e3:.1f}",
+                      f"{floor * 1e3:.1f}" if floor else "-", f"{r['load'] / floor:.2f}x" if floor else "-",
+                      f"{(r['warm'] - r['resident']) / floor:.2f}x" if floor else "-"))
     if markdown:
         return "\n".join("| " + " | ".join(x) + " |" for x in [head, tuple("---" for _ in head)] + lines)
     widths = [max(len(x[i]) for x in [head] + lines) for i in range(len(head))]

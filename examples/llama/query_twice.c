@@ -5,10 +5,10 @@
  *     query_twice [OPTIONS] --model FILE.gguf --text FILE
  *
  *     --question TEXT       what to ask [Summarize this text in 2 sentences.]
- *     --mode ram            the second question comes to the same process, llama.cpp's own sequence
- * was emptied disk           ... to a new process, which has the chunks on disk only (--dir)
- *            prefetch       ... to a new process, which brought them from disk into RAM before it
- * was asked remote         ... to a new process, which has them in a remote store only (--url)
+ *     --mode ram            the second question comes to the same process, whose own sequence was emptied
+ *            disk           ... to a new process, which has the chunks on disk only (--dir)
+ *            prefetch       ... to a new process, which brought them from disk into RAM before it was asked
+ *            remote         ... to a new process, which has them in a remote store only (--url)
  *     --salt TEXT           tenant: another salt, another cache
  *     --tokens N            the text is cut so that the prompt has at most N tokens [4096]
  *     --answer N            tokens of the answer at most [48]
@@ -25,6 +25,7 @@
  * a fork of one that did nothing yet.
  */
 #include "query_proof.h"
+#include "query_rates.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -121,6 +122,7 @@ static bool ask_resident(const struct query_options *o, struct lkv *kv, llama_to
 		report->resident_ttft[i] = report->resident.ttft;
 	}
 	report->copy_rate = query_copy_rate(report->warm.kv_bytes, report->chunk_bytes);
+	report->read_rate = strcmp(o->mode, "disk") == 0 ? query_read_rate(o->disk) : 0;
 	return true;
 }
 
