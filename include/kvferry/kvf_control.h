@@ -30,10 +30,12 @@ struct kvf_event {
 	uint8_t parent[KVF_KEY_BYTES];
 };
 
-/* Reads up to max events. Returns how many. *lost (may be NULL): events overwritten since the last call. */
+/* Reads up to max events. Returns how many. *lost (may be NULL): events overwritten since the last call. Or
+ * KVF_ENOTSUP (KVF_OPEN_NO_EVENTS), KVF_EINVAL and the guards. */
 KVF_API int kvf_events(struct kvf_engine *engine, struct kvf_event *out, unsigned max, uint64_t *lost);
 
-/* Walks the chunks in RAM: *cursor starts at 0, returns how many were written, 0 at the end. */
+/* Walks the chunks in RAM: *cursor starts at 0, returns how many were written, 0 at the end. Or KVF_EINVAL and the
+ * guards. */
 KVF_API int kvf_snapshot(struct kvf_engine *engine, uint64_t *cursor, struct kvf_event *out, unsigned max);
 
 struct kvf_tier_stats {

@@ -521,7 +521,9 @@ KVF_API int kvf_store_layer(struct kvf_engine *engine, uint64_t op_id, uint32_t 
 
 /* Fence after which layer `layer` of a retrieve is in its blocks. KVF_EAGAIN until its copies are issued (poll on),
  * KVF_ENOENT when the operation is unknown. Its fence tail, and with it *out, lives until all its copies ended and the
- * host called kvf_fence_release() or the operation was not KVF_OP_STREAM_ORDERED and its completion was reaped. */
+ * host called kvf_fence_release() or the operation was not KVF_OP_STREAM_ORDERED and its completion was reaped. A
+ * stream-ordered retrieve is to be released however it ended; one that ended with an error has no copy in flight any
+ * more, and no fence. Once the engine shuts down the tail ends with its copies: KVF_ENOENT then says that they did. */
 KVF_API int kvf_layer_fence(struct kvf_engine *engine, uint64_t op_id, uint32_t layer, struct kvf_fence_out *out);
 KVF_API int kvf_fence_release(struct kvf_engine *engine, uint64_t op_id);
 

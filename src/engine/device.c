@@ -177,6 +177,8 @@ void kvf_device_close(struct kvf_engine *e)
 
 int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, struct kvf_fence *out)
 {
+	int rc;
+
 	if (in->kind == KVF_FENCE_NONE || in->kind > KVF_FENCE_LATER)
 		return kvf_refuse(e, KVF_EINVAL,
 				  "fence.kind: %u is no fence; KVF_FENCE_NOW says that it is already true", in->kind);
@@ -186,7 +188,10 @@ int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, stru
 		return kvf_refuse(e, KVF_ENOTSUP, "fence.kind: device %s knows only KVF_FENCE_NOW, not %u",
 				  e->device->name, in->kind);
 	}
-	return e->device->capture(e->device_self, in, out);
+	rc = e->device->capture(e->device_self, in, out);
+	return rc ? kvf_refuse(e, rc, "fence: device %s refuses kind %u: %s", e->device->name, in->kind,
+			       kvf_strerror(rc)) :
+		    KVF_OK;
 }
 
 void kvf_device_release(struct kvf_engine *e, struct kvf_fence *fence)

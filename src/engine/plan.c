@@ -33,9 +33,12 @@ void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct k
 static void look_in_ram(struct kvf_engine *e, struct kvf_job *job)
 {
 	uint32_t entry[KVF_FIND_BATCH];
+	uint32_t left = n_chunks(job) - job->plan_cursor;
 
+	if (!left)
+		return;
 	if (job->tiers && !(job->tiers & KVF_TIER_RAM)) {
-		uint32_t n = (uint32_t)kvf_min_u64(n_chunks(job) - job->plan_cursor, KVF_TURN_SCAN);
+		uint32_t n = (uint32_t)kvf_min_u64(left, KVF_TURN_SCAN);
 
 		memset(job->where + job->plan_cursor, KVF_AT_UNKNOWN, n);
 		job->plan_cursor += n;
