@@ -157,6 +157,7 @@ struct kvf_engine {
 	uint32_t n_resident, peak_resident;
 	uint32_t n_copying, cap_copying; /* slots a store's gather fills */
 	uint32_t n_leased, cap_leased;	 /* slots with a lease */
+	uint32_t old_copying, old_leased; /* when the caps were last set: a smaller pool takes nothing back */
 	uint32_t n_quarantined;
 	uint32_t n_lost_slots; /* of them: a lost device may still write there */
 	uint32_t retire_cursor, retire_left; /* shrinking: next entry to look at, in use ones seen this round */

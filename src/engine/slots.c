@@ -18,9 +18,13 @@ void kvf_slots_caps(struct kvf_engine *e)
 
 	e->cap_leased = n / 2;
 	e->cap_copying = n / 4 > 3 ? n / 4 - 2 : 1;
+	e->old_leased = e->n_leased;
+	e->old_copying = e->n_copying;
 	for (uint32_t t = 0; t < e->n_tiers; t++) {
 		e->tier[t].cap_loads = n / 8 ? n / 8 : 1;
 		e->tier[t].cap_spills = spills / e->n_tiers ? spills / e->n_tiers : 1;
+		e->tier[t].old_loads = e->tier[t].n_loads;
+		e->tier[t].old_spills = e->tier[t].n_spills;
 	}
 }
 

@@ -66,6 +66,7 @@ struct kvf_tier {
 	struct kvf_list wants[2];		    /* kvf_job waiting for a slot and a get: by class */
 	uint32_t n_loads, cap_loads;		    /* slots granted to gets */
 	uint32_t n_spills, cap_spills;		    /* puts begun */
+	uint32_t old_loads, old_spills;		    /* when the caps were last set */
 	uint32_t n_orphans;			    /* of both: requests nobody waits for any more */
 	uint32_t in_flight;			    /* requests the tier holds */
 	bool backlog;				    /* submit took less than it was offered */

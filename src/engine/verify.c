@@ -107,6 +107,11 @@ static int check_entries(struct kvf_engine *e, const struct holds *h)
 	return KVF_OK;
 }
 
+static bool over(uint32_t n, uint32_t cap, uint32_t old)
+{
+	return n > cap && n > old;
+}
+
 static int check_caps(struct kvf_engine *e)
 {
 	uint32_t quarantined = e->n_lost_slots;
@@ -115,11 +120,12 @@ static int check_caps(struct kvf_engine *e)
 		const struct kvf_tier *tier = &e->tier[t];
 
 		quarantined += tier->n_orphans;
-		if (tier->n_loads > tier->cap_loads || tier->n_spills > tier->cap_spills)
+		if (over(tier->n_loads, tier->cap_loads, tier->old_loads) ||
+		    over(tier->n_spills, tier->cap_spills, tier->old_spills))
 			return kvf_refuse(e, KVF_EINTERNAL, "tier %u: %u loads of %u, %u spills of %u", t,
 					  tier->n_loads, tier->cap_loads, tier->n_spills, tier->cap_spills);
 	}
-	if (e->n_leased > e->cap_leased || e->n_copying > e->cap_copying)
+	if (over(e->n_leased, e->cap_leased, e->old_leased) || over(e->n_copying, e->cap_copying, e->old_copying))
 		return kvf_refuse(e, KVF_EINTERNAL, "%u leased of %u, %u copying of %u", e->n_leased, e->cap_leased,
 				  e->n_copying, e->cap_copying);
 	if (quarantined != e->n_quarantined)

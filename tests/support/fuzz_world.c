@@ -206,6 +206,8 @@ void fuzz_verify(struct fuzz_world *w)
 	uint32_t fail_in = w->fail_in;
 
 	w->fail_in = 0;
+	if (kvf_verify(w->rig.engine))
+		fprintf(stderr, "kvf_verify: %s\n", kvf_error_detail(w->rig.engine));
 	fuzz_must(kvf_verify(w->rig.engine) == KVF_OK);
 	w->fail_in = fail_in;
 }
