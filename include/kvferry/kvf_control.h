@@ -50,6 +50,20 @@ struct kvf_tier_stats {
 	uint64_t unverified; /* gets that came with nothing to check them against */
 };
 
+/* The disk tier of the configuration; all zeros without one. */
+struct kvf_stats_disk {
+	char aio[16];	   /* its way to the kernel: io_uring, libaio or sync */
+	uint64_t direct;   /* 1: past the page cache (O_DIRECT) */
+	uint64_t scanning; /* 1: still reads the headers of what it holds */
+	uint64_t depth, depth_bytes; /* kvf_disk_depth, kvf_disk_depth_size: bounds of the next two */
+	uint64_t in_kernel, in_kernel_bytes; /* transfers under way now */
+	uint64_t bytes, foreign_bytes, max_bytes; /* ours, other identities', the bound of both */
+	uint64_t slots, slots_live, slots_free, slots_bad; /* bad: their header cannot be overwritten */
+	uint64_t evictions, reclaimed_files;
+	uint64_t recovered, damaged; /* headers that recovery found */
+	uint64_t transfers, syscalls;
+};
+
 struct kvf_stats {
 	size_t size;
 	/* pool */
@@ -80,6 +94,7 @@ struct kvf_stats {
 	uint32_t n_tiers;
 	uint32_t dead; /* 1: a broken invariant was found */
 	struct kvf_tier_stats tiers[KVF_MAX_TIERS];
+	struct kvf_stats_disk disk;
 };
 
 /* Fills *stats up to stats->size. KVF_OK, KVF_EINVAL (size). Any thread may not: the guards apply. */

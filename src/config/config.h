@@ -70,6 +70,8 @@ struct kvf_settings {
 	uint32_t disk_durable; /* kvf_durable: 0 none, 1 interval, 2 each */
 	uint32_t disk_foreign; /* kvf_disk_foreign: 0 reclaim, 1 keep */
 	uint64_t disk_min_free_bytes; /* kvf_disk_min_free */
+	uint32_t disk_depth; /* kvf_disk_depth: transfers in the kernel's hands */
+	uint64_t disk_depth_bytes; /* kvf_disk_depth_size: bytes of them */
 
 	/* remote */
 	const char *remote_url;

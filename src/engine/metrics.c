@@ -315,6 +315,30 @@ static const struct number tier_numbers[] = {
 		OF_TIER(dropped_spills)},
 };
 
+#define OF_DISK(field) offsetof(struct kvf_stats_disk, field)
+
+static const struct number disk_numbers[] = {
+	{"lmcache:local_storage_usage", "Bytes of this rank's files on disk.", GAUGE, OF_DISK(bytes)},
+	{"kvferry_disk_foreign_bytes", "Bytes of other identities' files that count against the bound.", GAUGE,
+		OF_DISK(foreign_bytes)},
+	{"kvferry_disk_max_bytes", "Bound of both.", GAUGE, OF_DISK(max_bytes)},
+	{"kvferry_disk_direct", "1: past the page cache (O_DIRECT).", GAUGE, OF_DISK(direct)},
+	{"kvferry_disk_slots", "Slots of the files.", GAUGE, OF_DISK(slots)},
+	{"kvferry_disk_slots_live", "Of them: with a chunk.", GAUGE, OF_DISK(slots_live)},
+	{"kvferry_disk_slots_free", "Of them: with nothing.", GAUGE, OF_DISK(slots_free)},
+	{"kvferry_disk_slots_bad", "Of them: with a header that cannot be overwritten.", GAUGE, OF_DISK(slots_bad)},
+	{"kvferry_disk_depth", "Transfers that the kernel may have at once.", GAUGE, OF_DISK(depth)},
+	{"kvferry_disk_in_kernel", "Transfers that it has.", GAUGE, OF_DISK(in_kernel)},
+	{"kvferry_disk_depth_bytes", "Bytes of transfers that the kernel may have at once.", GAUGE,
+		OF_DISK(depth_bytes)},
+	{"kvferry_disk_in_kernel_bytes", "Bytes of those that it has.", GAUGE, OF_DISK(in_kernel_bytes)},
+	{"kvferry_disk_evictions_total", "Chunks that made room on disk.", COUNTER, OF_DISK(evictions)},
+	{"kvferry_disk_recovered_total", "Chunks found at start-up.", COUNTER, OF_DISK(recovered)},
+	{"kvferry_disk_damaged_total", "Damaged headers found at start-up.", COUNTER, OF_DISK(damaged)},
+	{"kvferry_disk_transfers_total", "Transfers handed to the kernel.", COUNTER, OF_DISK(transfers)},
+	{"kvferry_disk_syscalls_total", "System calls for them.", COUNTER, OF_DISK(syscalls)},
+};
+
 static void put_tier_numbers(struct kvf_page *page)
 {
 	const struct kvf_stats *s = &page->stats;
@@ -346,6 +370,20 @@ static void put_tier_times(struct kvf_page *page)
 				s->tiers[t].name, "request", request_names[k],
 				page->engine->tier[t].hist[k]);
 	}
+}
+
+/* The disk tier of the configuration. */
+static void put_disk(struct kvf_page *page)
+{
+	const struct kvf_stats_disk *d = &page->stats.disk;
+
+	if (!d->aio[0])
+		return;
+	kvf_page_family(page, "kvferry_disk_info", "gauge", "The disk tier's way to the kernel, always 1.");
+	kvf_page_sample(page, "kvferry_disk_info", "aio", d->aio, 1);
+	for (size_t i = 0; i < KVF_ARRAY_LEN(disk_numbers); i++)
+		put_one(page, disk_numbers[i].name, disk_numbers[i].type, disk_numbers[i].help,
+			field(d, disk_numbers[i].offset));
 }
 
 /* What LMCache says of its remote back end; one tier is remote at most. */
@@ -395,6 +433,7 @@ int kvf_metrics_write(struct kvf_engine *e, char *buf, size_t size)
 	put_operations(&page);
 	put_tier_numbers(&page);
 	put_tier_times(&page);
+	put_disk(&page);
 	put_remote(&page);
 	return page.text.length > INT_MAX ? KVF_EINVAL : (int)page.text.length;
 }

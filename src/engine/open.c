@@ -199,6 +199,8 @@ static int build_disk(struct kvf_engine *e, const struct kvf_open_params *p, con
 		.admission = s->disk_admission,
 		.durable = s->disk_durable,
 		.foreign = s->disk_foreign,
+		.depth = s->disk_depth,
+		.depth_bytes = s->disk_depth_bytes,
 		.migrating = e->migrating,
 	};
 	int rc;

@@ -23,20 +23,52 @@ static void fill_pool(const struct kvf_engine *e, struct kvf_stats *s)
 	s->slots_spilling = 0;
 }
 
+static void fill_name(char out[16], const char *name)
+{
+	size_t n = kvf_min_u64(strlen(name), 15);
+
+	memcpy(out, name, n);
+	out[n] = '\0';
+}
+
 static void fill_tier(const struct kvf_tier *tier, struct kvf_tier_stats *out)
 {
-	const char *name = tier->ops->name;
-	size_t n = strlen(name);
-
 	*out = tier->stats;
-	if (n >= sizeof(out->name))
-		n = sizeof(out->name) - 1;
-	memcpy(out->name, name, n);
-	out->name[n] = '\0';
+	fill_name(out->name, tier->ops->name);
 	out->bit = tier->bit;
 	out->breaker = tier->breaker.state;
 	out->breaker_opens = tier->breaker.opens;
 	out->in_flight = tier->in_flight;
+}
+
+static void fill_disk(const struct kvf_engine *e, struct kvf_stats_disk *out)
+{
+	struct kvf_disk_stats s;
+
+	*out = (struct kvf_stats_disk){.direct = 0};
+	if (!e->disk)
+		return;
+	kvf_disk_stats(e->disk, &s);
+	fill_name(out->aio, s.aio);
+	out->direct = s.direct;
+	out->scanning = s.scanning;
+	out->depth = s.depth;
+	out->depth_bytes = s.depth_bytes;
+	out->in_kernel = s.in_kernel;
+	out->in_kernel_bytes = s.in_kernel_bytes;
+	out->bytes = s.bytes;
+	out->foreign_bytes = s.foreign_bytes;
+	out->max_bytes = s.max_bytes;
+	out->slots = s.slots;
+	out->slots_live = s.slots_live;
+	out->slots_free = s.slots_free;
+	out->slots_bad = s.slots_bad;
+	out->evictions = s.evictions;
+	out->reclaimed_files = s.reclaimed_files;
+	out->recovered = s.recovered;
+	out->damaged = s.damaged;
+	out->transfers = s.transfers;
+	out->syscalls = s.syscalls;
 }
 
 static bool scanning(const struct kvf_engine *e)
@@ -91,6 +123,7 @@ void kvf_stats_fill(const struct kvf_engine *e, struct kvf_stats *out)
 		s.slots_loading += e->tier[t].n_loads;
 		s.slots_spilling += e->tier[t].n_spills;
 	}
+	fill_disk(e, &s.disk);
 	s.in_flight = e->n_jobs;
 	s.host_allocs = e->mem.host_allocs;
 	s.bytes_held = e->mem.bytes_held;

@@ -96,6 +96,7 @@ int drig_open(struct drig *r, const struct drig_options *o)
 		.durable = o->durable,
 		.foreign = o->foreign,
 		.depth = o->depth,
+		.depth_bytes = o->depth_bytes,
 		.segment_bytes = o->segment_bytes,
 		.grow_bytes = o->grow_bytes,
 		.aio_ops = o->aio_ops,

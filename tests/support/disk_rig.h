@@ -24,6 +24,7 @@ struct drig_options {
 	uint32_t world_size, rank;
 	uint64_t segment_bytes, grow_bytes, min_free_bytes;
 	uint32_t depth;
+	uint64_t depth_bytes;
 	const struct kvf_aio_ops *aio_ops;
 	void *aio_arg;
 	const struct kvf_allocator *allocator;

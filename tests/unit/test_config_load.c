@@ -281,7 +281,8 @@ static void test_values(void)
 				"priority_limit: -3\ncache_policy: mru\nnuma_mode: manual\n"
 				"extra_config:\n  gpu_to_numa_mapping: {0: 1, 1: 0}\n"
 				"  save_only_first_rank: false\n  kvf_disk_min_free: 0\n"
-				"  kvf_pool_slots: 12.0\n  kvf_durable: each\n",
+				"  kvf_pool_slots: 12.0\n  kvf_durable: each\n"
+				"  kvf_disk_depth: 4\n  kvf_disk_depth_size: 0.5\n",
 				VARS("LMCACHE_LOG_LEVEL=debug", "PYTHONHASHSEED=0",
 					"LMCACHE_REMOTE_URL='unix:///run/\\'r\\'.sock'")),
 		KVF_OK);
@@ -300,6 +301,8 @@ static void test_values(void)
 	CU_ASSERT_EQUAL(s->disk_min_free_bytes, 0);
 	CU_ASSERT_EQUAL(s->pool_slots, 12);
 	CU_ASSERT_EQUAL(s->disk_durable, 2);
+	CU_ASSERT_EQUAL(s->disk_depth, 4);
+	CU_ASSERT_EQUAL(s->disk_depth_bytes, KVF_GIB / 2);
 	CU_ASSERT_EQUAL(s->log_level, KVF_LOG_DEBUG);
 	CU_ASSERT_STRING_EQUAL(s->python_hash_seed, "0");
 	CU_ASSERT_STRING_EQUAL(s->remote_url, "unix:///run/'r'.sock");
@@ -320,6 +323,7 @@ static void test_defaults(void)
 	CU_ASSERT(s->blocking_timeout_ns == 10 * KVF_NS_PER_S &&
 		  s->pin_timeout_ns == 300 * KVF_NS_PER_S);
 	CU_ASSERT(s->priority_limit == INT64_MAX && s->save_chunk_meta && !s->force_skip_save);
+	CU_ASSERT(s->disk_depth == 32 && s->disk_depth_bytes == KVF_GIB / 4);
 	CU_ASSERT(s->disk_min_free_bytes == KVF_GIB && s->log_level == KVF_LOG_WARNING);
 	CU_ASSERT_STRING_EQUAL(s->pre_caching_hash_algorithm, "builtin");
 	CU_ASSERT_STRING_EQUAL(s->remote_serde, "naive");

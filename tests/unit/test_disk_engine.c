@@ -51,7 +51,8 @@ static const char *settings[16];
 static struct rig_options options(uint32_t slots, const char *gb, const char *aio)
 {
 	const char *const all[] = {"local_disk", dir, "max_local_disk_size", gb,
-		"kvf_disk_min_free", "0", "kvf_aio", aio};
+		"kvf_disk_min_free", "0", "kvf_aio", aio, "kvf_disk_depth", "7", "kvf_disk_depth_size",
+		"0.015625"};
 
 	memcpy(settings, all, sizeof(all));
 	settings[KVF_ARRAY_LEN(all)] = NULL;
@@ -103,6 +104,25 @@ static void expect_scan(struct rig *r, uint32_t n)
 	CU_ASSERT_EQUAL(rig_lookup(r, 0, 0).tokens, n);
 }
 
+/* Statistics and metrics say by which way, how much, how deep. */
+static void expect_shown(struct rig *r, const char *aio)
+{
+	static char page[1 << 18];
+	struct kvf_stats s = rig_stats(r);
+	char line[128];
+
+	if (strcmp(aio, "auto") != 0)
+		CU_ASSERT_STRING_EQUAL(s.disk.aio, aio);
+	CU_ASSERT(s.disk.depth == 7 && s.disk.depth_bytes == KVF_GIB / 64);
+	CU_ASSERT(s.disk.max_bytes == 10737418 && s.disk.bytes > 60 * s.slot_bytes && s.disk.bytes <= s.disk.max_bytes);
+	CU_ASSERT(s.disk.slots_live == 60 && s.disk.recovered == 60 && s.disk.transfers >= 60);
+	CU_ASSERT(kvf_metrics_text(r->engine, page, sizeof(page)) < (int)sizeof(page));
+	snprintf(line, sizeof(line), "aio=\"%s\"} 1\n", s.disk.aio);
+	CU_ASSERT_PTR_NOT_NULL(strstr(page, line));
+	CU_ASSERT_PTR_NOT_NULL(strstr(page, "lmcache:local_storage_usage{"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(page, "kvferry_disk_depth_bytes{"));
+}
+
 static void second_engine_is_warm(const char *aio)
 {
 	struct rig_options o = options(16, "0.01", aio);
@@ -144,6 +164,7 @@ static void second_engine_is_warm(const char *aio)
 		CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 10 * RIG_CHUNK), 0);
 	}
 	CU_ASSERT_EQUAL(rig_stats(&r).corrupt_chunks, 0);
+	expect_shown(&r, aio);
 	rig_close(&r);
 }
 

@@ -412,6 +412,50 @@ static void test_cancel(void)
 	drig_close(&r);
 }
 
+/* Neither more transfers nor more bytes than that are in the kernel's hands at any time; one that is
+ * larger goes alone. */
+static void bounded(uint32_t depth, uint64_t bytes, uint64_t most, uint64_t most_bytes)
+{
+	struct drig_options o = options(64);
+	uint64_t seen = 0, seen_bytes = 0;
+	struct sim_disk sim;
+	struct drig r;
+
+	sim_disk_init(&sim, 11);
+	sim.latency = 20;
+	o.aio_ops = &sim_aio;
+	o.aio_arg = &sim;
+	o.depth = depth;
+	o.depth_bytes = bytes;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_stats(&r).depth, depth);
+	CU_ASSERT_EQUAL(drig_stats(&r).depth_bytes, bytes);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 40), 40);
+	r.n_done = 0;
+	for (uint32_t n = 0; n < 40; n++)
+		CU_ASSERT_TRUE(drig_submit(&r, n, KVF_REQ_GET, n));
+	while (r.n_done < 40) {
+		struct kvf_disk_stats s;
+
+		drig_turn(&r);
+		s = drig_stats(&r);
+		seen = kvf_max_u64(seen, s.in_kernel);
+		seen_bytes = kvf_max_u64(seen_bytes, s.in_kernel_bytes);
+	}
+	CU_ASSERT_EQUAL(seen, most);
+	CU_ASSERT_EQUAL(seen_bytes, most_bytes);
+	drig_close(&r);
+	sim_disk_fini(&sim);
+}
+
+static void test_bounds_in_flight(void)
+{
+	bounded(5, 1 << 20, 5, 5 * 8192);
+	bounded(32, 3 * 8192, 3, 3 * 8192);
+	bounded(32, 4096, 1, 8192);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -428,6 +472,7 @@ int main(int argc, char **argv)
 		{"second_touch", test_second_touch},
 		{"two_directories", test_two_directories},
 		{"cancel", test_cancel},
+		{"bounds_in_flight", test_bounds_in_flight},
 	};
 
 	return kvf_test_main("disk_tier", tests, KVF_ARRAY_LEN(tests), argc, argv);

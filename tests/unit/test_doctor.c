@@ -167,6 +167,11 @@ static void test_disk(void)
 	snprintf(text, sizeof(text), "%.60s", dir);
 	CU_ASSERT(says("degraded", "disk space", text));
 	CU_ASSERT_PTR_NOT_NULL(strstr(output, "/proc"));
+	CU_ASSERT(says("ok", "disk io", "32 transfers of 0.250 GiB together at once"));
+	snprintf(text, sizeof(text), "local_disk: %s\nextra_config: {kvf_aio: sync, kvf_disk_depth: 3}\n", dir);
+	put("/c.yaml", text);
+	(void)run(file, "--root", dir, NULL);
+	CU_ASSERT(says("ok", "disk io", "sync, 3 transfers"));
 }
 
 /* ---- remote ---- */

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/compiler.h"
+#include "tier/disk/aio.h"
 
 #define GIB ((double)(1ull << 30))
 #define WAIT_MS 1000
@@ -157,15 +158,46 @@ static unsigned int each(struct doctor *d, const char *list, unsigned int n,
 	return count;
 }
 
+/* Which way to the kernel kvf_aio comes to. */
+static void check_way(struct doctor *d)
+{
+	const struct kvf_settings *s = d->settings;
+	const struct kvf_aio_ops *ops = NULL;
+	struct doctor_finding *f;
+	struct kvf_mem mem;
+	uint32_t way = s->aio;
+	int rc = -ENOSYS;
+
+	kvf_mem_init(&mem, NULL);
+	if (way == KVF_AIO_WANT_AUTO) {
+		for (way = KVF_AIO_WANT_URING; rc && way <= KVF_AIO_WANT_SYNC; way++)
+			if ((ops = kvf_aio_find(way)) != NULL)
+				rc = kvf_aio_probe(ops, &mem);
+	} else if ((ops = kvf_aio_find(way)) != NULL) {
+		rc = kvf_aio_probe(ops, &mem);
+	}
+	(void)kvf_mem_fini(&mem);
+	if (!rc) {
+		doctor_ok(d, "disk io", "%s, %u transfers of %.3f GiB together at once", ops->name, s->disk_depth,
+			(double)s->disk_depth_bytes / GIB);
+		return;
+	}
+	f = doctor_degraded(d, "disk io", "kvf_aio names a way that cannot be had here (%s)", strerror(-rc));
+	COST(f, "the engine does not open");
+	CURE(f, "kvf_aio: auto");
+}
+
 void doctor_disk(struct doctor *d)
 {
 	const char *dirs = d->settings->local_disk;
 	unsigned int n = each(d, dirs, 0, NULL);
 
-	if (!n)
+	if (!n) {
 		doctor_ok(d, "disk", "local_disk is not set");
-	else
-		each(d, dirs, n, check_directory);
+		return;
+	}
+	each(d, dirs, n, check_directory);
+	check_way(d);
 }
 
 /* ---- remote ---- */

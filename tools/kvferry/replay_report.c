@@ -66,6 +66,12 @@ static void print_cache(const struct replay_options *o, const struct replay_resu
 		fprintf(out, "  tier %-13s %s got, %s put, %" PRIu64 " errors\n", s->tiers[i].name,
 			tool_size_text(a, sizeof(a), s->tiers[i].get_bytes),
 			tool_size_text(b, sizeof(b), s->tiers[i].put_bytes), s->tiers[i].errors);
+	if (s->disk.aio[0])
+		fprintf(out, "  %-18s %s of %s, %s chunks, %s evicted; by %s%s\n", "disk",
+			tool_size_text(a, sizeof(a), s->disk.bytes), tool_size_text(b, sizeof(b), s->disk.max_bytes),
+			tool_count_text(c, sizeof(c), s->disk.slots_live),
+			tool_count_text((char[32]){0}, 32, s->disk.evictions), s->disk.aio,
+			s->disk.direct ? "" : ", through the page cache");
 }
 
 static void print_times(const struct replay_result *on, FILE *out)
@@ -184,6 +190,24 @@ static void json_tier(struct json_out *j, const struct kvf_tier_stats *t)
 	json_out_close(j, '}');
 }
 
+static void json_disk(struct json_out *j, const struct kvf_stats_disk *d)
+{
+	json_out_open(j, "disk", '{');
+	json_out_text(j, "aio", d->aio);
+	json_out_u64(j, "direct", d->direct);
+	json_out_u64(j, "depth", d->depth);
+	json_out_u64(j, "depth_bytes", d->depth_bytes);
+	json_out_u64(j, "bytes", d->bytes);
+	json_out_u64(j, "max_bytes", d->max_bytes);
+	json_out_u64(j, "slots_live", d->slots_live);
+	json_out_u64(j, "recovered", d->recovered);
+	json_out_u64(j, "damaged", d->damaged);
+	json_out_u64(j, "evictions", d->evictions);
+	json_out_u64(j, "transfers", d->transfers);
+	json_out_u64(j, "syscalls", d->syscalls);
+	json_out_close(j, '}');
+}
+
 static void json_tiers(struct json_out *j, const struct replay_result *on)
 {
 	const struct kvf_stats *s = &on->stats;
@@ -199,6 +223,8 @@ static void json_tiers(struct json_out *j, const struct replay_result *on)
 	for (uint32_t i = 0; i < s->n_tiers; i++)
 		json_tier(j, &s->tiers[i]);
 	json_out_close(j, ']');
+	if (s->disk.aio[0])
+		json_disk(j, &s->disk);
 }
 
 static void json_beat(struct json_out *j, const struct replay_result *r)

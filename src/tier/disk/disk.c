@@ -560,6 +560,10 @@ void kvf_disk_stats(const struct kvf_disk *d, struct kvf_disk_stats *stats)
 	stats->foreign_bytes = d->alien_bytes;
 	stats->max_bytes = d->params.max_bytes;
 	stats->segments = d->n_segments;
+	stats->depth = d->aio.depth;
+	stats->depth_bytes = d->aio.max_bytes;
+	stats->in_kernel = d->aio.n_kernel;
+	stats->in_kernel_bytes = d->aio.kernel_bytes;
 	stats->transfers = d->aio.started;
 	stats->syscalls = d->aio.syscalls;
 	stats->generation = d->generation;

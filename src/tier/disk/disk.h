@@ -53,6 +53,8 @@ struct kvf_disk_stats {
 	uint64_t refused_admission, refused_full;
 	uint64_t reads, writes, syncs; /* transfers of chunks; syncs of segments */
 	uint64_t reclaimed_files;
+	uint64_t depth, depth_bytes; /* bounds of the next two */
+	uint64_t in_kernel, in_kernel_bytes;
 	uint64_t transfers; /* handed to the kernel, all kinds */
 	uint64_t syscalls;
 	uint64_t generation;
