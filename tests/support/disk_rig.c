@@ -163,9 +163,14 @@ void drig_turn(struct drig *r)
 void drig_settle(struct drig *r)
 {
 	for (unsigned i = 0; i < MAX_TURNS; i++) {
+		struct kvf_disk_stats s;
+
 		drig_turn(r);
-		if (kvf_disk_ops.next_deadline_ns(r->disk) > r->now_ns)
+		s = drig_stats(r);
+		if (!s.scanning && !s.in_kernel && kvf_disk_ops.next_deadline_ns(r->disk) > r->now_ns)
 			return;
+		if (i % 64 == 63)
+			usleep(20);
 	}
 	CU_FAIL_FATAL("the disk tier does not come to rest");
 }

@@ -5,6 +5,9 @@
  * or all do for a while. Every write is logged with the times at which it began, ended and was
  * synced, so that what a power cut leaves can be made afterwards: what was synced, any subset of
  * the rest, torn at sectors.
+ *
+ * With a clock, transfers take times of it instead, and go wrong by chance: errors for a while, short, hanging in the
+ * kernel; writes that are acknowledged and lie elsewhere, in part or not at all; reads with a flipped bit.
  */
 #ifndef KVF_TESTS_SIM_DISK_H
 #define KVF_TESTS_SIM_DISK_H
@@ -34,8 +37,21 @@ struct sim_file {
 struct sim_op {
 	struct kvf_aio_op *op; /* NULL: free */
 	uint64_t began;
-	uint64_t due; /* pump at which it ends */
+	uint64_t due; /* pump or time at which it ends */
 	uint32_t write; /* in the log; UINT32_MAX: none */
+	struct iovec held[2]; /* what the hooks were told */
+	uint8_t n_held;
+};
+
+/* Chances in millionths of a transfer. */
+struct sim_disk_faults {
+	uint32_t window; /* from here on up to `window_max` transfers fail with the same error */
+	uint32_t window_max;
+	uint32_t cut; /* comes short */
+	uint32_t hang; /* ends after up to hang_ns */
+	uint32_t flip; /* a read has one wrong bit */
+	uint32_t torn, lost, astray; /* a write that is acknowledged: in part, not, at another place of the file */
+	uint64_t latency_min_ns, latency_max_ns, hang_ns;
 };
 
 struct sim_disk {
@@ -51,6 +67,16 @@ struct sim_disk {
 	uint64_t fail_from, fail_to;
 	int fail_errno; /* 0: they come short */
 	uint32_t fail_kinds; /* bits of enum kvf_aio_kind; 0: all */
+	bool stalled; /* the device hangs: nothing ends until it is false again */
+	uint64_t overlaps; /* transfers into memory that another one was using */
+	/* a clock, NULL: pumps; and what it is worth */
+	uint64_t (*now_ns)(void *arg);
+	void *arg;
+	int event_fd; /* what says that something is done; -1: nothing does */
+	struct sim_disk_faults faults;
+	uint64_t damaged; /* times that content was spoilt */
+	void (*hold)(void *arg, const void *p, size_t n, bool write); /* the device uses this memory; NULL: do not say */
+	void (*let_go)(void *arg, const void *p, size_t n, bool write);
 	/* log */
 	bool logging;
 	struct sim_write *log;
@@ -60,6 +86,10 @@ struct sim_disk {
 void sim_disk_init(struct sim_disk *sim, uint64_t seed);
 void sim_disk_fini(struct sim_disk *sim);
 uint64_t sim_random(struct sim_disk *sim);
+/* When the next transfer ends, on the clock; UINT64_MAX: none is under way. */
+uint64_t sim_disk_due_ns(const struct sim_disk *sim);
+/* No more faults; what hangs ends within a millisecond. */
+void sim_disk_calm(struct sim_disk *sim);
 /* The content that a power cut at `time` leaves of `from`, which logged everything from an empty
  * disk on. */
 void sim_disk_crash(struct sim_disk *image, const struct sim_disk *from, uint64_t time);
