@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "tests/harness.h"
 #include "tests/support/disk_rig.h"
@@ -412,6 +414,62 @@ static void test_cancel(void)
 	drig_close(&r);
 }
 
+/* While everything that recovery, or a clear, waits for is in the kernel's hands, nobody has to call: the kernel's
+ * descriptor wakes the host. A disk that hangs then costs no CPU. */
+static void expect_sleep(struct drig *r, struct sim_disk *sim)
+{
+	uint64_t n_ops;
+
+	for (int i = 0; i < 20; i++)
+		drig_turn(r);
+	n_ops = sim->n_ops;
+	CU_ASSERT(n_ops > 0);
+	for (int i = 0; i < 20; i++) {
+		r->now_ns += 1000;
+		CU_ASSERT_EQUAL(kvf_disk_ops.progress(r->disk, r->now_ns, KVF_MIB), 0);
+		CU_ASSERT(kvf_disk_ops.next_deadline_ns(r->disk) > r->now_ns);
+	}
+	CU_ASSERT_EQUAL(sim->n_ops, n_ops);
+	sim->stalled = false;
+	drig_turn(r);
+	drig_turn(r);
+}
+
+static void test_sleeps_while_the_kernel_works(void)
+{
+	struct drig_options o = options(64);
+	struct sim_disk sim;
+	struct drig r;
+
+	sim_disk_init(&sim, 4);
+	sim.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	o.aio_ops = &sim_aio;
+	o.aio_arg = &sim;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 60), 60);
+	drig_settle(&r);
+	drig_close(&r);
+	sim.stalled = true;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_TRUE(drig_submit(&r, 1, KVF_REQ_REMOVE, 59));
+	expect_sleep(&r, &sim);
+	drig_await(&r, 1);
+	CU_ASSERT_EQUAL(r.req[1].status, KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_stats(&r).recovered, 60);
+	r.n_done = 0;
+	sim.stalled = true;
+	CU_ASSERT_TRUE(drig_submit(&r, 1, KVF_REQ_GET, 5));
+	CU_ASSERT_TRUE(drig_submit(&r, 2, KVF_REQ_CLEAR, 0));
+	expect_sleep(&r, &sim);
+	drig_await(&r, 2);
+	CU_ASSERT_EQUAL(drig_judge(&r, 1, 5), DRIG_RIGHT);
+	CU_ASSERT_EQUAL(r.req[2].status, KVF_OK);
+	drig_close(&r);
+	close(sim.event_fd);
+	sim_disk_fini(&sim);
+}
+
 /* Neither more transfers nor more bytes than that are in the kernel's hands at any time; one that is
  * larger goes alone. */
 static void bounded(uint32_t depth, uint64_t bytes, uint64_t most, uint64_t most_bytes)
@@ -472,6 +530,7 @@ int main(int argc, char **argv)
 		{"second_touch", test_second_touch},
 		{"two_directories", test_two_directories},
 		{"cancel", test_cancel},
+		{"sleeps_while_the_kernel_works", test_sleeps_while_the_kernel_works},
 		{"bounds_in_flight", test_bounds_in_flight},
 	};
 

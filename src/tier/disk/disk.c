@@ -516,13 +516,26 @@ static uint64_t disk_progress(void *self, uint64_t now, uint64_t budget)
 	return more;
 }
 
+/* Is there something to do that waits for no transfer? What waits for one is woken by it. */
+static bool has_work(const struct kvf_disk *d)
+{
+	if (d->woken)
+		return true;
+	if (d->clearing)
+		return kvf_list_empty(&d->active) && !(d->aio.n_kernel + d->aio.n_pending);
+	if (d->replaying || d->grow_due)
+		return true;
+	if (d->scanning)
+		return kvf_disk_scan_ready(d);
+	return d->held && !kvf_list_empty(&d->free_ios);
+}
+
 static uint64_t disk_deadline(void *self)
 {
 	struct kvf_disk *d = self;
 	uint64_t at = kvf_min_u64(d->sync_at_ns, d->retry_bad_ns);
 
-	if (d->scanning || d->replaying || d->grow_due || d->woken || d->clearing ||
-		(d->held && !d->scanning))
+	if (has_work(d))
 		return 0;
 	/* Nobody tells us: look. */
 	if (d->aio.n_kernel + d->aio.n_pending && (d->aio.event_fd < 0 || !d->watching))

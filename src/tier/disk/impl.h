@@ -242,5 +242,7 @@ void kvf_disk_sync_interval(struct kvf_disk *d, uint64_t now_ns);
 void kvf_disk_scan_begin(struct kvf_disk *d);
 /* Reads on. True: call again at once. */
 bool kvf_disk_scan_step(struct kvf_disk *d);
+/* Could it read on, or end, now? Else a transfer has to end first. */
+bool kvf_disk_scan_ready(const struct kvf_disk *d);
 
 #endif

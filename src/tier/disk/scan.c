@@ -139,6 +139,13 @@ static void finish(struct kvf_disk *d)
 		(unsigned long long)d->stats.damaged, (unsigned long long)d->stats.duplicates);
 }
 
+bool kvf_disk_scan_ready(const struct kvf_disk *d)
+{
+	if (kvf_list_empty(&d->free_ios))
+		return false;
+	return d->scan_segment < d->n_segments ? d->n_scans < KVF_DISK_SCAN_IOS : !d->n_scans;
+}
+
 bool kvf_disk_scan_step(struct kvf_disk *d)
 {
 	if (d->replaying) {
@@ -164,5 +171,5 @@ bool kvf_disk_scan_step(struct kvf_disk *d)
 	}
 	if (!d->n_scans && d->scan_segment == d->n_segments)
 		finish(d);
-	return true;
+	return d->replaying;
 }
