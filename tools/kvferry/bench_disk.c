@@ -327,7 +327,7 @@ static int run(struct disk_bench *d)
 		uint32_t aio;
 		const char *engine;
 	} ways[] = {{KVF_AIO_WANT_URING, "io_uring"}, {KVF_AIO_WANT_LIBAIO, "libaio"}};
-	static const uint64_t sizes[] = {64 << 10, 1 << 20, 4 << 20, 32 << 20};
+	static const uint64_t sizes[] = {64 << 10, 1 << 20, 4 << 20, 16 << 20, 32 << 20};
 	uint64_t slice = (d->b->brief ? 64 : 256) * KVF_MIB;
 	int rc = 0;
 
