@@ -135,6 +135,8 @@ static void judge_promise(struct world *w, struct world_op *op, const struct kvf
 		return; /* something was given back meanwhile */
 	if (w->o.trusting && !w->o.below && w->last.evictions)
 		return;
+	if (w->wdisk && wdisk_lost_some(w->wdisk))
+		return;
 	if (c->tokens < op->promised)
 		bad(w, op, c,
 			"a chunk that was leased, or stored without any fault, was not found");
@@ -146,7 +148,7 @@ static bool at_level(const struct world *w, const uint8_t *key, uint8_t level)
 	uint32_t cap = level == KVF_LEVEL_DURABLE ? KVF_TIER_DURABLE : KVF_TIER_SHARED;
 
 	for (uint32_t t = 0; t < w->o.n_tiers; t++) {
-		if (w->tier[t].caps & cap && simtier_find(&w->tier[t], key))
+		if (w->tier[t].caps & cap && world_tier_has(w, t, key))
 			return true;
 	}
 	return false;
@@ -171,7 +173,7 @@ static void judge_store(struct world *w, struct world_op *op, const struct kvf_c
 		bad(w, op, c, "tokens that are no whole chunks");
 	/* The engine removes below what came back damaged. */
 	if (c->level > KVF_LEVEL_INDEXED && op->remove_epoch == w->remove_epoch && !op->raced &&
-		!w->last.corrupt_chunks) {
+		!w->last.corrupt_chunks && !(w->wdisk && wdisk_lost_some(w->wdisk))) {
 		for (uint32_t i = op->first / chunk; i * chunk < end; i++) {
 			if (!at_level(w, op->keys[i], c->level))
 				bad(w, op, c, "a level that its chunks did not reach");
@@ -214,9 +216,9 @@ static void judge_remove(struct world *w, struct world_op *op, const struct kvf_
 		if (k && k->resident && !w->events_broken && !w->o.no_events)
 			bad(w, op, c, "a removed chunk is in RAM");
 		for (uint32_t t = 0; t < w->o.n_tiers; t++) {
-			if (simtier_find(&w->tier[t], op->keys[i]))
+			if (world_tier_has(w, t, op->keys[i]))
 				bad(w, op, c, "a removed chunk is in a tier");
-			if (simtier_putting(&w->tier[t], op->keys[i]))
+			if (world_tier_putting(w, t, op->keys[i]))
 				bad(w, op, c, "a removed chunk is on its way into a tier");
 		}
 	}

@@ -219,7 +219,7 @@ static void note_races(struct world *w, struct world_op *op)
 	}
 	/* A remove that was cancelled may still be at work in a tier. */
 	for (uint32_t t = 0; t < w->o.n_tiers; t++)
-		op->raced |= simtier_removing(&w->tier[t]);
+		op->raced |= world_tier_removing(w, t);
 }
 
 static void accepted(struct world *w, struct world_op *op, uint64_t id)

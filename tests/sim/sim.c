@@ -3,7 +3,7 @@
  * The simulator: whole lives of an engine on virtual time, one a seed. Same seed and same code,
  * same run.
  *
- *	sim --seed S [--seeds N] [--steps N] [--seconds N] [--verbose]
+ *	sim --seed S [--seeds N] [--steps N] [--seconds N] [--verbose] [--no-disk]
  *
  * Without arguments, as in `make check`: the seeds of tests/sim/seeds.txt, then fresh ones for a
  * while.
@@ -25,6 +25,7 @@ struct args {
 	uint64_t seed, seeds;
 	uint32_t steps, seconds;
 	bool verbose, check;
+	bool no_disk; /* as the seeds were before the disk tier was one of the tiers */
 };
 
 struct total {
@@ -41,16 +42,23 @@ static double seconds_since(const struct timespec *start)
 	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
+static void without_disk(struct world_options *o, struct swarm_host *h, void *arg)
+{
+	(void)h;
+	(void)arg;
+	o->disk.on = false;
+}
+
 static void run_one(const struct args *a, uint64_t seed, uint32_t steps, struct total *t)
 {
 	struct swarm_result r;
 	char why[512];
 
 	t->seeds++;
-	if (swarm_run(seed, steps, a->verbose ? stdout : NULL, &r, why)) {
+	if (swarm_run_tuned(seed, steps, a->verbose ? stdout : NULL, &r, why, a->no_disk ? without_disk : NULL, NULL)) {
 		t->failed++;
-		printf("FAILED %s\n  again: tests/sim/sim --seed %llu --steps %u --verbose\n", why,
-			(unsigned long long)seed, steps);
+		printf("FAILED %s\n  again: tests/sim/sim --seed %llu --steps %u --verbose%s\n", why,
+			(unsigned long long)seed, steps, a->no_disk ? " --no-disk" : "");
 	}
 	if (a->verbose)
 		printf("  digest %016llx, %llu turns, %llu state changes, %llu completions, %llu "
@@ -68,7 +76,7 @@ static void run_one(const struct args *a, uint64_t seed, uint32_t steps, struct 
 		t->by_status[i] += r.by_status[i];
 }
 
-/* Seeds that once found something: lines "SEED STEPS what it found". */
+/* Seeds that once found something: lines "SEED STEPS what it found"; "SEED STEPS disk ..." with a disk tier. */
 static void run_known(const struct args *a, struct total *t)
 {
 	char path[4096], line[512];
@@ -84,10 +92,12 @@ static void run_known(const struct args *a, struct total *t)
 	while (fgets(line, sizeof(line), f)) {
 		char *end;
 		uint64_t seed = strtoull(line, &end, 10);
-		unsigned long steps = strtoul(end, NULL, 10);
+		unsigned long steps = strtoul(end, &end, 10);
+		struct args known = *a;
 
+		known.no_disk = strncmp(end, " disk ", 6) != 0;
 		if (line[0] != '#' && end != line && steps)
-			run_one(a, seed, (uint32_t)steps, t);
+			run_one(&known, seed, (uint32_t)steps, t);
 	}
 	fclose(f);
 }
@@ -123,6 +133,10 @@ static bool parse(int argc, char **argv, struct args *a)
 			a->verbose = true;
 			continue;
 		}
+		if (strcmp(argv[i], "--no-disk") == 0) {
+			a->no_disk = true;
+			continue;
+		}
 		if (!value)
 			return false;
 		i++;
@@ -148,7 +162,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!parse(argc, argv, &a)) {
 		fprintf(stderr,
-			"usage: %s [--seed S] [--seeds N] [--steps N] [--seconds N] [--verbose]\n",
+			"usage: %s [--seed S] [--seeds N] [--steps N] [--seconds N] [--verbose] [--no-disk]\n",
 			argv[0]);
 		return 2;
 	}

@@ -107,6 +107,37 @@ static void choose_tier(struct wl_rng *r, struct world_options *o, uint32_t t)
 	}
 }
 
+/* The library's own disk tier in place of the first one. By numbers of its own: with or without it, a seed's other
+ * choices are the same. */
+static void choose_disk(struct world_options *o)
+{
+	struct wdisk_options *d = &o->disk;
+	struct sim_disk_faults *f = &d->faults;
+	struct wl_rng r;
+
+	wl_rng_seed(&r, o->seed ^ 0xd15c0);
+	if (!o->n_tiers || !one_in(&r, 3))
+		return;
+	d->on = true;
+	d->slots = one_in(&r, 2) ? 10 + below(&r, 30) : 512;
+	d->admission = one_in(&r, 6) ? KVF_DISK_SECOND_TOUCH : KVF_DISK_ADMIT_ALL;
+	d->durable = below(&r, 3);
+	d->depth = one_in(&r, 4) ? 1 + below(&r, 4) : 0;
+	f->latency_min_ns = wl_rng_below(&r, 50000);
+	f->latency_max_ns = f->latency_min_ns + wl_rng_below(&r, one_in(&r, 4) ? 50 * KVF_NS_PER_MS : KVF_NS_PER_MS);
+	f->window = maybe(&r, 50000);
+	f->window_max = 1 + below(&r, one_in(&r, 2) ? 3 : 60);
+	f->cut = maybe(&r, 200000);
+	f->hang = maybe(&r, 20000);
+	f->hang_ns = up_to(&r, one_in(&r, 2) ? 90 * KVF_NS_PER_S : KVF_NS_PER_S);
+	f->flip = maybe(&r, 100000);
+	f->torn = maybe(&r, 100000);
+	f->lost = maybe(&r, 100000);
+	f->astray = maybe(&r, 100000);
+	d->keep = one_in(&r, 2);
+	d->power_cut = one_in(&r, 2);
+}
+
 static void choose_host(struct wl_rng *r, struct swarm_host *h)
 {
 	static const uint8_t usual[16] = {0, 6, 10, 12, 3, 1, 1, 1, 1, 1};
@@ -169,6 +200,9 @@ static void make_trusting(struct wl_rng *r, struct world_options *o, struct swar
 		o->tier[t].faults = none;
 		o->tier[t].max_records = 0;
 	}
+	o->disk.admission = KVF_DISK_ADMIT_ALL;
+	o->disk.faults = (struct sim_disk_faults){.latency_min_ns = o->disk.faults.latency_min_ns,
+		.latency_max_ns = o->disk.faults.latency_max_ns};
 	/* With a small pool only what reached a tier is promised, so every store asks for that. */
 	if (o->n_tiers && one_in(r, 2)) {
 		o->n_slots = 8 + below(r, 32);
@@ -191,6 +225,7 @@ void swarm_options(uint64_t seed, uint32_t steps, struct world_options *o, struc
 	o->n_tiers = one_in(&r, 6) ? 0 : 1 + below(&r, W_MAX_TIERS);
 	for (uint32_t t = 0; t < W_MAX_TIERS; t++)
 		choose_tier(&r, o, t);
+	choose_disk(o);
 	choose_host(&r, h);
 	o->alloc_ppm = one_in(&r, 6) ? 1 + below(&r, 300000) : 0;
 	if (one_in(&r, 6)) {
@@ -220,6 +255,19 @@ static void print_tier(FILE *f, const struct world_options *o, uint32_t t)
 		s->inside);
 }
 
+static void print_disk(FILE *f, const struct wdisk_options *d)
+{
+	const struct sim_disk_faults *s = &d->faults;
+
+	fprintf(f,
+		"  tier 0: disk, %u slots admission %u durable %u depth %u latency %llu..%llu ns, ppm: window %u (<= %u) "
+		"cut %u hang %u (<= %llu ns) flip %u torn %u lost %u astray %u%s\n",
+		d->slots, d->admission, d->durable, d->depth, (unsigned long long)s->latency_min_ns,
+		(unsigned long long)s->latency_max_ns, s->window, s->window_max, s->cut, s->hang,
+		(unsigned long long)s->hang_ns, s->flip, s->torn, s->lost, s->astray,
+		!d->keep ? "" : d->power_cut ? "; found again after a power cut" : "; found again");
+}
+
 void swarm_print(FILE *f, const struct world_options *o, const struct swarm_host *h)
 {
 	const struct simdev_faults *d = &o->device;
@@ -243,8 +291,10 @@ void swarm_print(FILE *f, const struct world_options *o, const struct swarm_host
 		(unsigned long long)d->latency_max_ns, d->again, d->refuse, d->error, d->lost,
 		d->capture, d->inside, d->overlap, d->scribble, d->deaf, d->slow,
 		(unsigned long long)d->slow_ns);
-	for (uint32_t t = 0; t < o->n_tiers; t++)
+	for (uint32_t t = o->disk.on; t < o->n_tiers; t++)
 		print_tier(f, o, t);
+	if (o->disk.on)
+		print_disk(f, &o->disk);
 	fprintf(f, "  host: %u steps, live<=%u tokens<=%u docs %u alphabet %u, weights", h->steps,
 		h->max_live, h->max_tokens, h->n_docs, h->alphabet);
 	for (uint32_t c = 1; c < 10; c++)

@@ -347,28 +347,16 @@ int swarm_run(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result 
 	return swarm_run_tuned(seed, steps, verbose, result, why, NULL, NULL);
 }
 
-int swarm_run_tuned(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why,
-		    void (*tune)(struct world_options *o, struct swarm_host *h, void *arg), void *arg)
+/* A world from its beginning to its end; what it came to is added to *result. */
+static void one_life(struct run *run, const struct world_options *o, struct swarm_result *result)
 {
-	struct world_options o;
-	struct run *run = calloc(1, sizeof(*run));
-	struct world *w = calloc(1, sizeof(*w));
-	int rc;
+	struct world *w = run->w;
+	int rc = world_open(w, o);
 
-	run->w = w;
-	w->trace = verbose;
-	swarm_options(seed, steps, &o, &run->h);
-	if (tune)
-		tune(&o, &run->h, arg);
-	if (verbose)
-		swarm_print(verbose, &o, &run->h);
-	wl_rng_seed(&run->r, seed ^ 0x5eed);
-	rc = world_open(w, &o);
 	if (rc && !w->tap.said)
 		world_fail(w, "kvf_engine_open: %s", kvf_strerror(rc));
 	if (!w->failed && w->engine)
 		live(run);
-	memset(result, 0, sizeof(*result));
 	result->stats = w->last;
 	if (!w->failed && w->engine) {
 		world_calm(w);
@@ -378,17 +366,58 @@ int swarm_run_tuned(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_r
 	}
 	prove_life(run);
 	if (w->engine)
-		result->state_changes = w->last.state_changes;
+		result->state_changes += w->last.state_changes;
 	world_close(w);
-	result->digest = w->digest;
-	result->turns = w->turns;
-	result->completions = w->completions;
-	result->verified_tokens = w->verified_tokens;
-	result->virtual_ns = w->now_ns;
-	memcpy(result->by_status, w->done_by_status, sizeof(result->by_status));
-	rc = w->failed ? -1 : 0;
-	memcpy(why, w->why, sizeof(w->why));
-	free(w);
+	result->digest = result->digest ? wl_mix64(result->digest ^ w->digest) : w->digest;
+	result->turns += w->turns;
+	result->completions += w->completions;
+	result->verified_tokens += w->verified_tokens;
+	result->virtual_ns += w->now_ns;
+	for (size_t i = 0; i < KVF_ARRAY_LEN(result->by_status); i++)
+		result->by_status[i] += w->done_by_status[i];
+}
+
+/* A second engine finds the disk as the first one, or a power cut, left it. Whatever it delivers is judged as ever. */
+static void second_life(struct run *run, struct world_options *o, struct swarm_result *result)
+{
+	struct world *first = run->w;
+
+	run->w = calloc(1, sizeof(*run->w));
+	run->w->trace = first->trace;
+	run->w->wdisk = first->wdisk;
+	free(first);
+	if (o->disk.power_cut)
+		wdisk_power_cut(run->w->wdisk);
+	o->disk.keep = false;
+	run->h.steps /= 2;
+	run->h.shutdown_at = 0;
+	one_life(run, o, result);
+}
+
+int swarm_run_tuned(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why,
+		    void (*tune)(struct world_options *o, struct swarm_host *h, void *arg), void *arg)
+{
+	struct world_options o;
+	struct run *run = calloc(1, sizeof(*run));
+	int rc;
+
+	run->w = calloc(1, sizeof(*run->w));
+	run->w->trace = verbose;
+	swarm_options(seed, steps, &o, &run->h);
+	if (tune)
+		tune(&o, &run->h, arg);
+	if (verbose)
+		swarm_print(verbose, &o, &run->h);
+	wl_rng_seed(&run->r, seed ^ 0x5eed);
+	memset(result, 0, sizeof(*result));
+	one_life(run, &o, result);
+	if (run->w->wdisk && !run->w->failed)
+		second_life(run, &o, result);
+	if (run->w->wdisk) /* failed before somebody took it over */
+		wdisk_free(run->w->wdisk);
+	rc = run->w->failed ? -1 : 0;
+	memcpy(why, run->w->why, sizeof(run->w->why));
+	free(run->w);
 	free(run);
 	return rc;
 }

@@ -31,6 +31,23 @@ void world_mix(struct world *w, uint64_t value)
 	w->digest = wl_mix64(w->digest ^ value) + value;
 }
 
+/* ---- tiers ---- */
+
+bool world_tier_has(const struct world *w, uint32_t t, const uint8_t *key)
+{
+	return !t && w->wdisk ? wdisk_has(w->wdisk, key) : simtier_find(&w->tier[t], key) != NULL;
+}
+
+bool world_tier_putting(const struct world *w, uint32_t t, const uint8_t *key)
+{
+	return !t && w->wdisk ? wdisk_putting(w->wdisk, key) : simtier_putting(&w->tier[t], key);
+}
+
+bool world_tier_removing(const struct world *w, uint32_t t)
+{
+	return !t && w->wdisk ? wdisk_removing(w->wdisk) : simtier_removing(&w->tier[t]);
+}
+
 /* ---- time ---- */
 
 uint64_t world_now(const struct world *w)
@@ -210,6 +227,8 @@ static void make_parts(struct world *w)
 		w->tier[t].max_in_flight = w->o.tier[t].max_in_flight;
 		check_hooks(w, &w->tier[t].hooks, false);
 	}
+	if (w->o.disk.on) /* tier[0] only stands for it */
+		w->tier[0].caps = KVF_TIER_RECORDS | KVF_TIER_SYNC_EXISTS | KVF_TIER_DURABLE | KVF_TIER_CLEARS;
 }
 
 int world_open(struct world *w, const struct world_options *o)
@@ -235,6 +254,8 @@ int world_open(struct world *w, const struct world_options *o)
 	wl_rng_seed(&w->rng, o->seed ^ 0x40a7);
 	blocks_init(w);
 	make_parts(w);
+	if (o->disk.on)
+		w->wdisk = wdisk_open(w);
 	config = make_config(w);
 	kvf_open_params_init(&params);
 	params.config = config;
@@ -253,6 +274,8 @@ int world_open(struct world *w, const struct world_options *o)
 	}
 	for (uint32_t t = 0; t < o->n_tiers; t++) {
 		tiers[t] = (struct kvf_custom_tier){&w->tier[t].ops, &w->tier[t]};
+		if (!t && w->wdisk)
+			tiers[t] = (struct kvf_custom_tier){&w->wdisk->ops, w->wdisk};
 		if (o->wrap)
 			o->wrap(o->wrap_arg, t, &tiers[t]);
 	}
@@ -352,6 +375,8 @@ void world_calm(struct world *w)
 		if (w->tier[t].host)
 			simtier_calm(&w->tier[t]);
 	}
+	if (w->wdisk)
+		sim_disk_calm(&w->wdisk->sim);
 	for (uint32_t i = 0; i < W_FENCES; i++) {
 		if (w->fences[i].armed && !w->fences[i].streamed)
 			w->fences[i].at_ns =
@@ -411,6 +436,8 @@ void world_close(struct world *w)
 		close_engine(w);
 	if (w->o.backend)
 		w->o.backend->close(w);
+	if (!w->engine && w->wdisk && wdisk_close(w->wdisk))
+		world_fail(w, "the disk tier leaked memory");
 	if (!w->engine && w->mem.live_blocks)
 		world_fail(w, "%llu blocks of %llu bytes leaked",
 			(unsigned long long)w->mem.live_blocks,
@@ -427,6 +454,10 @@ void world_close(struct world *w)
 		free(w->leases[i].keys);
 	for (uint32_t t = 0; t < W_MAX_TIERS; t++)
 		simtier_fini(&w->tier[t]);
+	if (w->wdisk && !w->o.disk.keep) {
+		wdisk_free(w->wdisk);
+		w->wdisk = NULL;
+	}
 	blocks_fini(w);
 	free(w->keys);
 	free(w->used_keys);

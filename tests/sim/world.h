@@ -26,6 +26,7 @@
 #include "tests/sim/simdev.h"
 #include "tests/sim/simmem.h"
 #include "tests/sim/tap.h"
+#include "tests/sim/wdisk.h"
 
 #define W_MAX_OPS 256u
 #define W_MAX_SEQS 24u
@@ -84,6 +85,7 @@ struct world_options {
 		uint32_t max_records, max_in_flight;
 		struct simtier_faults faults;
 	} tier[W_MAX_TIERS];
+	struct wdisk_options disk;
 	uint32_t alloc_ppm; /* allocations that fail, once open */
 	uint32_t verify_every; /* turns between two looks at everything; 0: never */
 	bool trusting; /* no faults at all: what was stored must be found */
@@ -181,6 +183,7 @@ struct world {
 	struct tap tap;
 	void *backend; /* its own */
 	struct simtier tier[W_MAX_TIERS];
+	struct wdisk *wdisk; /* tier 0 is this; NULL: it is tier[0]. May be set before the world is opened. */
 	uint64_t now_ns;
 	struct kvf_clock clock;
 	/* the host's KV */
@@ -256,6 +259,11 @@ int world_shutdown(struct world *w, enum kvf_shutdown_mode mode, uint64_t deadli
 uint64_t world_now(const struct world *w);
 /* When the host's next fence is signalled. */
 uint64_t world_next_fence(const struct world *w);
+
+/* Whichever kind of tier it is. */
+bool world_tier_has(const struct world *w, uint32_t t, const uint8_t *key);
+bool world_tier_putting(const struct world *w, uint32_t t, const uint8_t *key);
+bool world_tier_removing(const struct world *w, uint32_t t);
 
 /* seqs.c: NULL or false: refused, or no room in the tables. */
 struct world_seq *world_seq_new(struct world *w, uint32_t salt);
