@@ -124,7 +124,8 @@ static void choose_disk(struct world_options *o)
 	d->durable = below(&r, 3);
 	d->depth = one_in(&r, 4) ? 1 + below(&r, 4) : 0;
 	f->latency_min_ns = wl_rng_below(&r, 50000);
-	f->latency_max_ns = f->latency_min_ns + wl_rng_below(&r, one_in(&r, 4) ? 50 * KVF_NS_PER_MS : KVF_NS_PER_MS);
+	f->latency_max_ns = f->latency_min_ns;
+	f->latency_max_ns += wl_rng_below(&r, one_in(&r, 4) ? 50 * KVF_NS_PER_MS : KVF_NS_PER_MS);
 	f->window = maybe(&r, 50000);
 	f->window_max = 1 + below(&r, one_in(&r, 2) ? 3 : 60);
 	f->cut = maybe(&r, 200000);
@@ -260,8 +261,8 @@ static void print_disk(FILE *f, const struct wdisk_options *d)
 	const struct sim_disk_faults *s = &d->faults;
 
 	fprintf(f,
-		"  tier 0: disk, %u slots admission %u durable %u depth %u latency %llu..%llu ns, ppm: window %u (<= %u) "
-		"cut %u hang %u (<= %llu ns) flip %u torn %u lost %u astray %u%s\n",
+		"  tier 0: disk, %u slots admission %u durable %u depth %u latency %llu..%llu ns, ppm: "
+		"window %u (<= %u) cut %u hang %u (<= %llu ns) flip %u torn %u lost %u astray %u%s\n",
 		d->slots, d->admission, d->durable, d->depth, (unsigned long long)s->latency_min_ns,
 		(unsigned long long)s->latency_max_ns, s->window, s->window_max, s->cut, s->hang,
 		(unsigned long long)s->hang_ns, s->flip, s->torn, s->lost, s->astray,

@@ -75,7 +75,8 @@ struct sim_disk {
 	int event_fd; /* what says that something is done; -1: nothing does */
 	struct sim_disk_faults faults;
 	uint64_t damaged; /* times that content was spoilt */
-	void (*hold)(void *arg, const void *p, size_t n, bool write); /* the device uses this memory; NULL: do not say */
+	/* The device uses this memory. NULL: it does not say. */
+	void (*hold)(void *arg, const void *p, size_t n, bool write);
 	void (*let_go)(void *arg, const void *p, size_t n, bool write);
 	/* log */
 	bool logging;

@@ -6,6 +6,7 @@
  *   dir.c      directories: opening, locking      sync.c      what `durable` asks for
  *   segment.c  segments: making, growing          scan.c      recovery
  *   foreign.c  other engines' segments            index.c     slots, keys, order of eviction
+ *   look.c     statistics, invariants
  */
 #ifndef KVF_TIER_DISK_IMPL_H
 #define KVF_TIER_DISK_IMPL_H
