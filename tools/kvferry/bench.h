@@ -20,6 +20,7 @@ struct bench {
 	uint64_t sizes[8]; /* of scale; 0 ends them */
 	const char *dir; /* of disk and overlap; NULL: one of its own */
 	uint64_t kib; /* of disk: only chunks of this size; 0: all */
+	bool recovery; /* of disk: only that */
 	struct json_out json; /* of --json; writes to /dev/null without it */
 };
 

@@ -331,7 +331,7 @@ static int run(struct disk_bench *d)
 	uint64_t slice = (d->b->brief ? 64 : 256) * KVF_MIB;
 	int rc = 0;
 
-	for (size_t w = 0; w < KVF_ARRAY_LEN(ways) && !rc; w++) {
+	for (size_t w = 0; w < KVF_ARRAY_LEN(ways) && !d->b->recovery && !rc; w++) {
 		for (size_t i = 0; i < KVF_ARRAY_LEN(sizes) && !rc; i++) {
 			if (d->b->kib && d->b->kib * KVF_KIB != sizes[i])
 				continue;
@@ -339,7 +339,7 @@ static int run(struct disk_bench *d)
 			bench_dir_empty(d->t.dir);
 		}
 	}
-	if (!rc)
+	if (!rc && !d->b->recovery)
 		rc = checksum_alone(d);
 	if (!rc && !d->b->kib)
 		rc = recovery(d, d->b->brief ? 64 * KVF_KIB : 4 * KVF_MIB, d->b->brief ? 512 : 8192);

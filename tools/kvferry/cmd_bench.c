@@ -13,6 +13,7 @@ enum option {
 	OPT_CHUNKS,
 	OPT_DIR,
 	OPT_KIB,
+	OPT_RECOVERY,
 	OPT_JSON,
 	OPT_HELP,
 	N_OPTIONS
@@ -25,7 +26,8 @@ static const struct tool_opt opts[N_OPTIONS] = {
 		"copy: bytes of KV a token; default 131072, short 65536", false},
 	[OPT_CHUNKS] = {"--chunks", "N", "scale: chunks resident; may be given again", true},
 	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: a folder is made in it, and removed; default /var/tmp", false},
-	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096 or 32768 KiB", false},
+	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096, 16384 or 32768 KiB", false},
+	[OPT_RECOVERY] = {"--recovery", NULL, "disk: only recovery, of 8192 slots of 4 MiB", false},
 	[OPT_JSON] = {"--json", "FILE", "results for machines", false},
 	[OPT_HELP] = {"--help", NULL, "this text", false},
 };
@@ -144,6 +146,7 @@ static int parse(struct tool_args *a, struct bench *b, int argc, char **argv, si
 	if (rc != TOOL_OK || a->given[OPT_HELP])
 		return rc;
 	b->brief = a->given[OPT_SHORT] != NULL;
+	b->recovery = a->given[OPT_RECOVERY] != NULL;
 	b->slices = BENCH_SLICES;
 	if ((rc = tool_arg_u64(a, OPT_SLICES, 1, BENCH_MAX_SLICES - 2, &b->slices)) != TOOL_OK ||
 		(rc = tool_arg_u64(a, OPT_TOKEN_BYTES, 64, UINT64_C(1) << 20, &b->token_bytes)) !=
