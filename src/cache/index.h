@@ -31,10 +31,8 @@ enum kvf_entry_state {
 
 enum kvf_entry_flags {
 	KVF_ENTRY_PREFETCHED = 1u << 0, /* came by prefetch and was not used yet */
-	KVF_ENTRY_PARTIAL = 1u << 1,	/* fewer tokens than chunk_size */
 	KVF_ENTRY_PARKED = 1u << 2,	/* evict.c: at the eviction end, but not evictable now */
 	KVF_ENTRY_LISTED = 1u << 3,	/* evict.c: on one of its lists */
-	KVF_ENTRY_CHECKED = 1u << 4,	/* bytes verified since they came from below */
 	KVF_ENTRY_PARKED_KIDS = 1u << 5, /* evict.c: parked on the list of those with kids */
 	KVF_ENTRY_LOST = 1u << 6	/* its slot is pinned for ever: a lost device may write there */
 };

@@ -43,14 +43,14 @@ uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *j
 	uint64_t end = ((uint64_t)job->first_chunk + n) * e->chunk_size;
 
 	end = kvf_min_u64(end, job->end_token);
-	return n && end > job->first_token ? end - job->first_token : 0;
+	return end - kvf_min_u64(end, job->first_token);
 }
 
 uint32_t kvf_job_entries(
 	const struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk, uint32_t end, uint32_t *entry)
 {
 	uint32_t n = (uint32_t)kvf_min_u64(end - chunk, KVF_FIND_BATCH);
-	uint32_t full = chunk < job->n_full ? (uint32_t)kvf_min_u64(n, job->n_full - chunk) : 0;
+	uint32_t full = (uint32_t)kvf_min_u64(n, job->n_full - kvf_min_u64(chunk, job->n_full));
 
 	if (full)
 		kvf_index_find_many(&e->index, (const uint8_t(*)[KVF_KEY_BYTES])job->keys->key + chunk, full, entry);
@@ -190,15 +190,6 @@ void kvf_job_ready(struct kvf_engine *e, struct kvf_job *job)
 {
 	if (!kvf_list_linked(&job->ready))
 		kvf_list_push_back(&e->ready, &job->ready);
-}
-
-const char *kvf_job_state_name(const struct kvf_job *job)
-{
-	if (job->state == KVF_STATE_SETTLE)
-		return "settle";
-	if (job->state == KVF_STATE_POSTED)
-		return "posted";
-	return job->state < job->kind->n_steps ? job->kind->steps[job->state].name : "?";
 }
 
 void kvf_job_goto(struct kvf_engine *e, struct kvf_job *job, uint8_t state)

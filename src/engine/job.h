@@ -188,6 +188,12 @@ static inline bool kvf_job_has_tail(const struct kvf_job *job)
 	return job->flags & KVF_OP_STREAM_ORDERED && !job->stop && !job->status;
 }
 
+/* Behind the last chunk of the span that may be had. */
+static inline uint32_t kvf_job_end_of_hit(const struct kvf_job *job)
+{
+	return job->limit < job->end_chunk ? job->limit : job->end_chunk;
+}
+
 /* ---- move.c ---- */
 
 struct kvf_move *kvf_move_new(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk);
@@ -249,7 +255,6 @@ uint32_t kvf_job_chunk_tokens(const struct kvf_engine *e, const struct kvf_job *
 uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *job, uint32_t n);
 /* Touches the path [0, end) of the job's sequence, a slice a call: true when all of it was. */
 bool kvf_job_touch(struct kvf_engine *e, struct kvf_job *job, uint32_t end);
-const char *kvf_job_state_name(const struct kvf_job *job);
 
 /* ---- job_log.c ---- */
 

@@ -76,7 +76,7 @@ static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
 /* Pins what is in RAM of the hit, a slice a step. */
 static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+	uint32_t end = kvf_job_end_of_hit(job);
 	uint32_t entry[KVF_FIND_BATCH];
 	uint32_t n = 0;
 
@@ -111,7 +111,7 @@ static enum kvf_step_result lease(struct kvf_engine *e, struct kvf_job *job)
 
 static uint32_t known_tokens(const struct kvf_engine *e, const struct kvf_job *job)
 {
-	uint32_t end = job->limit < job->end_chunk ? job->limit : job->end_chunk;
+	uint32_t end = kvf_job_end_of_hit(job);
 
 	return job->stop ? 0 : (uint32_t)kvf_job_span_tokens(e, job, end - job->first_chunk);
 }
@@ -133,7 +133,7 @@ static uint32_t ram_tokens(const struct kvf_engine *e, const struct kvf_job *job
 
 	if (!job->where)
 		return hit;
-	for (uint32_t i = 0; i < job->end_chunk - job->first_chunk && job->first_chunk + i < job->limit; i++) {
+	for (uint32_t i = 0; i < kvf_job_end_of_hit(job) - job->first_chunk; i++) {
 		if (job->where[i] == KVF_AT_RAM)
 			n += kvf_job_chunk_tokens(e, job, job->first_chunk + i);
 	}
@@ -151,7 +151,7 @@ static void report_lookup(struct kvf_engine *e, struct kvf_job *job, struct kvf_
 	if (c->usable && c->usable >= job->seq_tokens)
 		c->usable = (uint32_t)job->seq_tokens - 1;
 	c->usable = (uint32_t)kvf_min_u64(c->usable, kvf_store_bound(e, job->seq_tokens));
-	c->need = c->usable > job->computed_tokens ? c->usable - (uint32_t)job->computed_tokens : 0;
+	c->need = c->usable - (uint32_t)kvf_min_u64(c->usable, job->computed_tokens);
 	c->ram_tokens = c->tokens ? ram_tokens(e, job, c->tokens) : 0;
 	e->stats.lookup_tokens += job->seq_tokens;
 	e->stats.hit_tokens += c->tokens;

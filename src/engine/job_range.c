@@ -88,8 +88,8 @@ static void remove_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry
 	job->in_ram += en->n_tokens;
 	kvf_spill_drop(e, entry);
 	spill = kvf_spill_of(e, entry);
-	if (spill && spill->seq > job->spill_seq)
-		job->spill_seq = spill->seq;
+	if (spill)
+		job->spill_seq = kvf_max_u64(job->spill_seq, spill->seq);
 	if (!job->tiers || job->tiers & KVF_TIER_RAM)
 		kvf_entry_drop(e, entry, KVF_EVENT_REMOVED);
 	else

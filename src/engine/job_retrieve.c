@@ -13,11 +13,6 @@
 
 enum { PLAN = 0, TOUCH, MOVE };
 
-static uint32_t end_of_hit(const struct kvf_job *job)
-{
-	return job->limit < job->end_chunk ? job->limit : job->end_chunk;
-}
-
 static bool all_resident(struct kvf_engine *e, struct kvf_job *job, uint32_t end)
 {
 	uint32_t entry[KVF_FIND_BATCH];
@@ -37,10 +32,10 @@ static bool all_resident(struct kvf_engine *e, struct kvf_job *job, uint32_t end
 
 /* ---- what became of the moves ---- */
 
-static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int status)
+/* Ends the prefix before the chunk: those behind one that failed are not begun, and freed where they were. */
+static void fail_at(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, uint8_t reason, int status)
 {
-	if (chunk >= job->limit)
-		return;
+	KVF_CHECK(e, chunk < job->limit);
 	job->limit = chunk;
 	/* What ends because the operation was told to says nothing new. */
 	if (job->stop)
@@ -69,7 +64,6 @@ static void keep(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mov
 	if (job->lease && !kvf_lease_add(e, job->lease, move->chunk, move->entry)) {
 		move->reason = KVF_REASON_CAP;
 		move->state = KVF_MOVE_FAILED;
-		move->retried = 1;
 		return;
 	}
 	move->state = KVF_MOVE_DONE;
@@ -170,7 +164,7 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 			move->state = KVF_MOVE_NEW;
 			continue;
 		}
-		fail_at(job, move->chunk, move->reason, move->status);
+		fail_at(e, job, move->chunk, move->reason, move->status);
 		kvf_move_free(e, move);
 	}
 	count_prefix(e, job);
@@ -178,13 +172,13 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 
 /* ---- beginning ---- */
 
-static bool use_resident(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
+static void use_present(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 
 	if (en->state == KVF_ENTRY_FILLING) {
 		kvf_fill_join(e, move, entry);
-		return true;
+		return;
 	}
 	kvf_entry_pin(e, entry);
 	move->entry = entry;
@@ -194,10 +188,10 @@ static bool use_resident(struct kvf_engine *e, struct kvf_move *move, uint32_t e
 		e->stats.prefetch_used++;
 	}
 	move->state = KVF_MOVE_READY;
-	return true;
 }
 
-static void miss(struct kvf_move *move, enum kvf_reason reason, int status)
+/* True: the move is settled. */
+static bool miss(struct kvf_move *move, enum kvf_reason reason, int status)
 {
 	if (!move->reason || reason != KVF_REASON_MISS) {
 		move->reason = (uint8_t)reason;
@@ -205,6 +199,7 @@ static void miss(struct kvf_move *move, enum kvf_reason reason, int status)
 	}
 	move->state = KVF_MOVE_FAILED;
 	move->retried = 1;
+	return true;
 }
 
 /* Where to look for a chunk that is not in RAM; a second try goes one tier further down. */
@@ -251,24 +246,22 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 	struct kvf_tier *tier;
 	uint32_t slot;
 
-	if (entry != KVF_NIL)
-		return use_resident(e, move, entry);
+	if (entry != KVF_NIL) {
+		use_present(e, move, entry);
+		return true;
+	}
 	if (!move->tier)
 		move->tier = source(e, job, move);
 	tier = move->tier;
-	if (!tier) {
-		miss(move, KVF_REASON_MISS, KVF_ENOENT);
-		return true;
-	}
+	if (!tier)
+		return miss(move, KVF_REASON_MISS, KVF_ENOENT);
 	if (job->code == KVF_OP_PREFETCH && job->granted == KVF_NIL && must_wait_for_rate(e, job))
 		return false;
 	slot = take_granted(e, job, tier);
 	if (slot == KVF_NIL)
 		slot = kvf_slot_take(e, job, tier);
-	if (slot == KVF_NIL && kvf_slot_hopeless(e, job)) {
-		miss(move, KVF_REASON_CAP, KVF_EQUOTA);
-		return true;
-	}
+	if (slot == KVF_NIL && kvf_slot_hopeless(e, job))
+		return miss(move, KVF_REASON_CAP, KVF_EQUOTA);
 	if (slot == KVF_NIL) {
 		kvf_slot_want(e, job, tier);
 		return false;
@@ -277,8 +270,7 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 	entry = kvf_load_begin(e, job, move->chunk, tier, slot);
 	if (entry == KVF_NIL) {
 		kvf_slot_untake(e, slot, tier);
-		miss(move, KVF_REASON_MEMORY, KVF_ENOMEM);
-		return true;
+		return miss(move, KVF_REASON_MEMORY, KVF_ENOMEM);
 	}
 	if (job->code == KVF_OP_PREFETCH)
 		e->stats.prefetch_chunks++;
@@ -309,7 +301,7 @@ static void begin_more(struct kvf_engine *e, struct kvf_job *job)
 		if (!move) {
 			/* With moves in flight their memory comes back; with none nothing will. */
 			if (!job->n_moves)
-				fail_at(job, job->cursor, KVF_REASON_MEMORY, KVF_ENOMEM);
+				fail_at(e, job, job->cursor, KVF_REASON_MEMORY, KVF_ENOMEM);
 			return;
 		}
 		job->cursor++;
@@ -392,7 +384,7 @@ static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
 /* Layerwise: every chunk is pinned at once and nothing is waited for; where that cannot be, chunk by chunk. */
 static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t end = end_of_hit(job);
+	uint32_t end = kvf_job_end_of_hit(job);
 
 	if (!(job->flags & KVF_OP_LAYERWISE))
 		return;
@@ -405,7 +397,7 @@ static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
 			job->layerwise = false;
 			break;
 		}
-		use_resident(e, move, kvf_index_find(&e->index, kvf_job_key(job, job->cursor)));
+		use_present(e, move, kvf_index_find(&e->index, kvf_job_key(job, job->cursor)));
 		job->cursor++;
 	}
 	if (!job->layerwise) {
@@ -420,7 +412,7 @@ static void choose_layerwise(struct kvf_engine *e, struct kvf_job *job)
 
 static enum kvf_step_result touch(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t end = end_of_hit(job);
+	uint32_t end = kvf_job_end_of_hit(job);
 
 	if (job->code == KVF_OP_RETRIEVE && end > job->first_chunk &&
 	    kvf_min_u64((uint64_t)end * e->chunk_size, job->end_token) < e->min_retrieve_tokens) {
@@ -446,7 +438,7 @@ static enum kvf_step_result move(struct kvf_engine *e, struct kvf_job *job)
 		return KVF_STEP_AGAIN;
 	if (kvf_job_has_tail(job) && all_issued(e, job) && issue_all_layers(e, job)) {
 		if (job->n_moves)
-			job->prefix = end_of_hit(job) - job->first_chunk;
+			job->prefix = kvf_job_end_of_hit(job) - job->first_chunk;
 		return KVF_STEP_END;
 	}
 	if (job->n_moves || (job->cursor < job->end_chunk && job->cursor < job->limit))
@@ -475,12 +467,9 @@ static void report_retrieve(struct kvf_engine *e, struct kvf_job *job, struct kv
 	c->tokens = (uint32_t)tokens;
 	c->ram_tokens = job->in_ram;
 	c->layers = job->n_layers_issued;
-	if (job->end_token > job->first_token && tokens == job->end_token - job->first_token && !job->stop)
-		job->reason = KVF_REASON_NONE;
 	e->stats.retrieved_tokens += tokens;
 	e->stats.requested_tokens += job->end_token - job->first_token;
-	if (e->has_layout && e->chunk_size)
-		e->stats.retrieved_bytes += kvf_layout_payload_bytes(&e->plan, e->chunk_size) / e->chunk_size * tokens;
+	e->stats.retrieved_bytes += kvf_layout_payload_bytes(&e->plan, e->chunk_size) / e->chunk_size * tokens;
 }
 
 static void stop_prefetch(struct kvf_engine *e, struct kvf_job *job)
@@ -492,10 +481,8 @@ static void stop_prefetch(struct kvf_engine *e, struct kvf_job *job)
 static void report_prefetch(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
 {
 	c->tokens = (uint32_t)kvf_job_span_tokens(e, job, job->prefix);
-	if (!job->lease)
-		return;
-	c->lease_id = kvf_lease_seal(e, job->lease, job->lease_ns);
-	job->lease = NULL;
+	if (job->lease)
+		c->lease_id = kvf_lease_seal(e, job->lease, job->lease_ns);
 }
 
 static enum kvf_step_result plan_prefetch(struct kvf_engine *e, struct kvf_job *job)

@@ -80,14 +80,13 @@ static void demote_stale(struct kvf_engine *e, const struct kvf_job *job, uint32
 	if (!job->has_stale || chunk != job->stale_chunk)
 		return;
 	stale = kvf_index_find(&e->index, job->stale_key);
-	if (stale != KVF_NIL && kvf_index_entry(&e->index, stale)->state == KVF_ENTRY_RESIDENT)
+	if (stale != KVF_NIL)
 		kvf_evict_demote(kvf_evict_of(e, stale), stale);
 }
 
-static void fail_at(struct kvf_job *job, uint32_t chunk, uint8_t reason, int status)
+static void fail_at(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, uint8_t reason, int status)
 {
-	if (chunk >= job->limit)
-		return;
+	KVF_CHECK(e, chunk < job->limit);
 	job->limit = chunk;
 	/* What ends because the operation was told to says nothing new. */
 	if (job->stop)
@@ -182,7 +181,7 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 				move->state = KVF_MOVE_NEW;
 				continue;
 			}
-			fail_at(job, move->chunk, move->reason, move->status);
+			fail_at(e, job, move->chunk, move->reason, move->status);
 			break;
 		case KVF_MOVE_IDLE:
 			if (!job->stop)
@@ -216,12 +215,14 @@ static bool have_already(struct kvf_engine *e, struct kvf_job *job, struct kvf_m
 	return true;
 }
 
-static void refuse_move(struct kvf_move *move, enum kvf_reason reason, int status)
+/* True: the move is settled. */
+static bool refuse_move(struct kvf_move *move, enum kvf_reason reason, int status)
 {
 	move->state = KVF_MOVE_FAILED;
 	move->retried = 1;
 	move->reason = (uint8_t)reason;
 	move->status = status;
+	return true;
 }
 
 /* Begins the move. False: it must wait for a slot. */
@@ -235,10 +236,8 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 	if (slot == KVF_NIL)
 		slot = kvf_slot_take(e, job, NULL);
 	job->granted = KVF_NIL;
-	if (slot == KVF_NIL && kvf_slot_hopeless(e, job)) {
-		refuse_move(move, KVF_REASON_CAP, KVF_EQUOTA);
-		return true;
-	}
+	if (slot == KVF_NIL && kvf_slot_hopeless(e, job))
+		return refuse_move(move, KVF_REASON_CAP, KVF_EQUOTA);
 	if (slot == KVF_NIL) {
 		kvf_slot_want(e, job, NULL);
 		return false;
@@ -246,8 +245,7 @@ static bool begin(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *mo
 	entry = kvf_fill_begin(e, job, move->chunk, slot);
 	if (entry == KVF_NIL) {
 		kvf_slot_untake(e, slot, NULL);
-		refuse_move(move, KVF_REASON_MEMORY, KVF_ENOMEM);
-		return true;
+		return refuse_move(move, KVF_REASON_MEMORY, KVF_ENOMEM);
 	}
 	kvf_entry_pin(e, entry);
 	move->entry = entry;
@@ -279,7 +277,7 @@ static void begin_more(struct kvf_engine *e, struct kvf_job *job)
 
 		if (!move) {
 			if (!job->n_moves)
-				fail_at(job, job->cursor, KVF_REASON_MEMORY, KVF_ENOMEM);
+				fail_at(e, job, job->cursor, KVF_REASON_MEMORY, KVF_ENOMEM);
 			return;
 		}
 		job->cursor++;

@@ -17,8 +17,8 @@ struct kvf_fill *kvf_fill_of(struct kvf_engine *e, uint32_t entry)
 
 static void free_fill(struct kvf_engine *e, struct kvf_fill *fill)
 {
+	KVF_CHECK(e, !kvf_list_linked(&fill->sum.link));
 	kvf_list_remove(&fill->link);
-	kvf_list_remove(&fill->sum.link);
 	kvf_wire_suffix_unref(&e->mem, fill->suffix);
 	kvf_slab_free(&e->fills, fill->number);
 }
@@ -69,9 +69,7 @@ uint32_t kvf_fill_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chun
 	}
 	fill->number = number;
 	fill->entry = entry;
-	fill->depth = chunk;
 	fill->klass = job->klass;
-	fill->begun_ns = e->clock.now_ns;
 	kvf_list_init(&fill->waiters);
 	en = kvf_index_entry(&e->index, entry);
 	en->slot = slot;
@@ -80,8 +78,6 @@ uint32_t kvf_fill_begin(struct kvf_engine *e, struct kvf_job *job, uint32_t chun
 	en->n_tokens = kvf_job_chunk_tokens(e, job, chunk);
 	en->xfer = number;
 	en->pins = 1;
-	if (en->n_tokens < e->chunk_size)
-		en->flags |= KVF_ENTRY_PARTIAL;
 	write_header(e, job, chunk, slot);
 	return entry;
 }
@@ -147,7 +143,6 @@ void kvf_fill_leave(struct kvf_engine *e, struct kvf_move *move)
 	struct kvf_fill *fill = kvf_fill_of(e, move->entry);
 
 	kvf_list_remove(&move->wait);
-	move->entry = KVF_NIL;
 	if (!fill->tier || !kvf_list_empty(&fill->waiters) || fill->orphan)
 		return;
 	if (fill->sent) {
@@ -201,7 +196,6 @@ void kvf_fill_publish(struct kvf_engine *e, struct kvf_fill *fill)
 	en->xfer = KVF_NIL;
 	if (en->state == KVF_ENTRY_FILLING) {
 		en->state = KVF_ENTRY_RESIDENT;
-		en->flags |= KVF_ENTRY_CHECKED;
 		if (fill->tier && !fill->removed)
 			en->tiers_have |= (uint8_t)(1u << fill->tier->number);
 		if (kvf_evict_insert(kvf_evict_of(e, entry), entry))
@@ -302,7 +296,6 @@ static void judge(struct kvf_engine *e, struct kvf_fill *fill)
 		return;
 	}
 	fill->sum.owner = KVF_SUM_FILL;
-	fill->sum.done = 0;
 	kvf_list_push_back(&e->sums, &fill->sum.link);
 }
 

@@ -106,12 +106,11 @@ struct kvf_fill {
 	struct kvf_list waiters; /* kvf_move.wait */
 	struct kvf_sum sum;
 	struct kvf_tier *tier; /* NULL: a store's gather */
-	uint64_t begun_ns, sent_ns;
+	uint64_t sent_ns;
 	uint64_t expect; /* checksum the record carries */
 	struct kvf_wire_suffix *suffix; /* of the request; NULL: none */
 	uint32_t number;
 	uint32_t entry;
-	uint32_t depth;
 	uint8_t klass;
 	bool sent;   /* the tier has it */
 	bool orphan; /* nobody waits any more, but the tier may still write into the slot */
