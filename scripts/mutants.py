@@ -33,7 +33,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TESTS = [
     ("tests/unit/test_" + name, []) for name in (
         "engine", "ring", "tiers", "events", "order", "lookup", "rate", "quota", "priority", "numa", "control", "open", "scrub",
-        "no_memory", "layers", "loads", "stores",
+        "no_memory", "layers", "loads", "prefetch", "stores",
         "evict", "evict_paths", "index_table", "index", "pool",
         "memcheck", "drive", "guard", "store_rules", "metrics", "open_advice", "replay_device",
         "replay_oracle", "replay_run", "seed_scenario", "seq_wire", "timeline", "log", "kvf_ev", "disk_engine",
