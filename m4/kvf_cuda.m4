@@ -34,10 +34,12 @@ CPPFLAGS="$CPPFLAGS $CUDA_CFLAGS"
 kvf_cuda_batch=0
 AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[#include <cuda_runtime_api.h>]],
   [[struct cudaMemcpyAttributes a = { 0 }; size_t i = 0; void *p[1] = { 0 };
+    (void)&cudaMemcpyBatchAsync; /* what was not declared is no function to older compilers */
     return (int)cudaMemcpyBatchAsync(p, (void *)p, &i, 0, &a, &i, 1, &i, (cudaStream_t)0);]])],
   [kvf_cuda_batch=9])
 AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[#include <cuda_runtime_api.h>]],
   [[struct cudaMemcpyAttributes a = { 0 }; size_t i = 0; void *p[1] = { 0 };
+    (void)&cudaMemcpyBatchAsync; /* what was not declared is no function to older compilers */
     return (int)cudaMemcpyBatchAsync((void *)p, (void *)p, &i, 0, &a, &i, 1, (cudaStream_t)0);]])],
   [kvf_cuda_batch=8])
 CPPFLAGS=$kvf_saved_CPPFLAGS
