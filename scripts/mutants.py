@@ -37,7 +37,7 @@ TESTS = [
         "evict", "evict_paths", "index_table", "index", "pool",
         "memcheck", "drive", "guard", "store_rules", "metrics", "open_advice", "replay_device",
         "replay_oracle", "replay_run", "seed_scenario", "seq_wire", "timeline", "log", "kvf_ev", "disk_engine",
-        "disk_replay", "resp_server", "config_cmd")
+        "disk_replay", "disk_tier", "disk_hang", "disk_files", "resp_server", "config_cmd")
 ] + [
     ("tests/sim/sim", ["--seed", "1", "--seeds", "300"]), ("tests/sweep/test_sweep_engine", []),
     ("tests/sweep/test_sweep_engine_turns", []), ("tests/sweep/test_sweep_engine_eight", []),
