@@ -20,6 +20,19 @@ static void close_tier(void *self)
 	(void)self;
 }
 
+static void note_name(struct memtier *m, const struct kvf_tier_req *req)
+{
+	char name[sizeof(m->names[0].text)];
+
+	if (!(m->caps & KVF_TIER_WIRE) || m->n_names == MEMTIER_NAMES ||
+	    m->host->wire_name(m->host, req, name, sizeof(name)) < 0)
+		return;
+	for (uint32_t i = 0; i < m->n_names; i++)
+		if (!strcmp(m->names[i].text, name))
+			return;
+	memcpy(m->names[m->n_names++].text, name, sizeof(name));
+}
+
 static unsigned submit(void *self, struct kvf_tier_req *const *reqs, unsigned n)
 {
 	struct memtier *m = self;
@@ -29,6 +42,8 @@ static unsigned submit(void *self, struct kvf_tier_req *const *reqs, unsigned n)
 	while (taken < n && m->n_held < MEMTIER_MAX && (!m->room || m->n_held < m->room) &&
 	       reqs[taken]->kind != m->full_kind)
 		m->held[m->n_held++] = reqs[taken++];
+	for (unsigned i = 0; i < taken; i++)
+		note_name(m, reqs[i]);
 	if (m->n_held > m->most_held)
 		m->most_held = m->n_held;
 	return taken;

@@ -11,6 +11,7 @@
 #include "kvferry/kvf_tier.h"
 
 #define MEMTIER_MAX 256
+#define MEMTIER_NAMES 16
 
 struct memtier_chunk {
 	uint8_t key[KVF_KEY_BYTES];
@@ -34,6 +35,11 @@ struct memtier {
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */
 	uint32_t full_kind; /* accept none of this kind; 0 = all are welcome */
 	uint32_t room;	  /* accept at most so many at once; 0 = any number */
+	/* KVF_TIER_WIRE: the different names that requests had. */
+	struct {
+		char text[256];
+	} names[MEMTIER_NAMES];
+	uint32_t n_names;
 	uint32_t gets, puts, exists, removes, clears, cancels, batches, most_held;
 };
 

@@ -149,16 +149,15 @@ int kvf_remote_open(struct kvf_engine *e, const struct kvf_open_params *p, const
 
 	if (!s->remote_url[0])
 		return KVF_OK;
-	if (e->n_tiers == KVF_MAX_TIERS) {
-		kvf_report_add(p->report, KVF_ERROR, "n_tiers: %u, at most %d", e->n_tiers + 1, KVF_MAX_TIERS);
-		return KVF_EINVAL;
-	}
 	rc = fill_options(&options, config, p->report);
 	if (!rc)
 		rc = kvf_wire_begin(e, p, s);
 	/* Multiprocess LMCache keeps no metadata in its stores. */
 	if (!rc && e->wire.seqs.start.form == KVF_WIRE_MP)
 		options.format = KVF_RESP_RAW;
+	/* A chunk that its metadata cannot describe would be refused at every store, and nobody would know. */
+	if (!rc && options.format == KVF_RESP_TWO_KEY)
+		rc = kvf_wire_check_meta(e, p->report);
 	options.read_older = s->remote_older && options.verify != KVF_RESP_REQUIRE;
 	options.older_names = e->wire.older_n != 0;
 	options.older_two_key = has_scheme(s->remote_url, "valkey") && e->wire.seqs.start.form != KVF_WIRE_MP;

@@ -231,6 +231,8 @@ int kvf_remote_open(struct kvf_engine *e, const struct kvf_open_params *p, const
 
 /* A tier asks for LMCache's names: settles how they are made. KVF_OK, KVF_EINVAL, KVF_ENOTSUP. */
 int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s);
+/* Can chunks of this layout be described at all? KVF_OK, or KVF_ENOTSUP, KVF_ERANGE and the report says why. */
+int kvf_wire_check_meta(const struct kvf_engine *e, struct kvf_report *report);
 void kvf_wire_snapshot(struct kvf_job *job, const struct kvf_seq *seq);
 /* Packed hash of a chunk; NULL: LMCache has no name for it. */
 const uint8_t *kvf_job_wire(const struct kvf_job *job, uint32_t chunk);

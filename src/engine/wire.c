@@ -21,7 +21,8 @@ static bool multiprocess(const struct kvf_engine *e)
 	return e->wire.seqs.start.form == KVF_WIRE_MP;
 }
 
-static int dtype_of(enum kvf_dtype dtype, enum kvf_wire_dtype *out)
+/* The layout was checked: it is one of these. */
+static enum kvf_wire_dtype dtype_of(enum kvf_dtype dtype)
 {
 	static const uint8_t map[] = {
 		[KVF_FLOAT16] = KVF_WIRE_HALF,	       [KVF_BFLOAT16] = KVF_WIRE_BFLOAT16,
@@ -30,10 +31,7 @@ static int dtype_of(enum kvf_dtype dtype, enum kvf_wire_dtype *out)
 		[KVF_FP8_E4M3] = KVF_WIRE_FP8_E4M3FN, [KVF_FP8_E5M2] = KVF_WIRE_FP8_E5M2,
 	};
 
-	if ((size_t)dtype >= KVF_ARRAY_LEN(map) || !map[dtype])
-		return KVF_ENOTSUP;
-	*out = (enum kvf_wire_dtype)map[dtype];
-	return KVF_OK;
+	return (enum kvf_wire_dtype)map[dtype];
 }
 
 /* ---- metadata ---- */
@@ -44,7 +42,7 @@ static bool opaque(const struct kvf_engine *e)
 }
 
 /* Bytes that LMCache could do nothing with, under a name it never asks for: it has a format for such. */
-static int fill_opaque(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_wire_meta *meta)
+static void fill_opaque(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_wire_meta *meta)
 {
 	memset(meta, 0, sizeof(*meta));
 	meta->length = kvf_layout_payload_bytes(&e->plan, n_tokens);
@@ -52,15 +50,16 @@ static int fill_opaque(const struct kvf_engine *e, uint32_t n_tokens, struct kvf
 	meta->n_groups = 1;
 	meta->groups[0].dtype = KVF_WIRE_UINT8;
 	meta->groups[0].dims[0] = n_tokens;
-	return KVF_OK;
 }
 
-static int fill_meta(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_wire_meta *meta)
+static void fill_meta(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_wire_meta *meta)
 {
 	const struct kvf_layout *layout = &e->plan.layout;
 
-	if (opaque(e))
-		return fill_opaque(e, n_tokens, meta);
+	if (opaque(e)) {
+		fill_opaque(e, n_tokens, meta);
+		return;
+	}
 	memset(meta, 0, offsetof(struct kvf_wire_meta, groups));
 	meta->length = kvf_layout_payload_bytes(&e->plan, n_tokens);
 	meta->format = layout->groups[0].planes == 1 ? KVF_WIRE_KV_MLA : KVF_WIRE_KV_2LTD;
@@ -68,14 +67,12 @@ static int fill_meta(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_w
 	for (uint32_t i = 0; i < layout->n_groups; i++) {
 		const struct kvf_group *g = &layout->groups[i];
 
-		if (dtype_of(g->dtype, &meta->groups[i].dtype))
-			return KVF_ENOTSUP;
+		meta->groups[i].dtype = dtype_of(g->dtype);
 		meta->groups[i].dims[0] = g->planes;
 		meta->groups[i].dims[1] = g->n_layers;
 		meta->groups[i].dims[2] = n_tokens;
 		meta->groups[i].dims[3] = g->heads * g->head_elems;
 	}
-	return KVF_OK;
 }
 
 static bool same_meta(const struct kvf_wire_meta *a, const struct kvf_wire_meta *b)
@@ -98,12 +95,22 @@ int kvf_wire_host_meta(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *b
 {
 	struct kvf_engine *e = engine_of(host);
 	struct kvf_wire_meta meta;
-	int rc;
 
 	if (!e->wire.on)
 		return KVF_ENOTSUP;
-	rc = fill_meta(e, n_tokens, &meta);
-	return rc ? rc : kvf_wire_meta_encode(&meta, buf, cap, NULL);
+	fill_meta(e, n_tokens, &meta);
+	return kvf_wire_meta_encode(&meta, buf, cap, NULL);
+}
+
+int kvf_wire_check_meta(const struct kvf_engine *e, struct kvf_report *report)
+{
+	uint8_t buf[KVF_WIRE_META_MAX];
+	struct kvf_wire_meta meta;
+	int n;
+
+	fill_meta(e, e->chunk_size, &meta);
+	n = kvf_wire_meta_encode(&meta, buf, sizeof(buf), report);
+	return n < 0 ? n : KVF_OK;
 }
 
 int kvf_wire_host_payload(struct kvf_tier_host *host, uint32_t n_tokens, const uint8_t *bytes, size_t n,
@@ -114,9 +121,11 @@ int kvf_wire_host_payload(struct kvf_tier_host *host, uint32_t n_tokens, const u
 
 	if (!e->wire.on || !n_tokens || n_tokens > e->chunk_size)
 		return KVF_ENOENT;
-	if (bytes && (fill_meta(e, n_tokens, &ours) || kvf_wire_meta_decode(bytes, n, NULL, &theirs) ||
-		      !same_meta(&ours, &theirs)))
-		return KVF_ENOENT;
+	if (bytes) {
+		fill_meta(e, n_tokens, &ours);
+		if (kvf_wire_meta_decode(bytes, n, NULL, &theirs) || !same_meta(&ours, &theirs))
+			return KVF_ENOENT;
+	}
 	*payload_bytes = (uint32_t)kvf_layout_payload_bytes(&e->plan, n_tokens);
 	return KVF_OK;
 }
@@ -164,10 +173,9 @@ static int print_name(const struct kvf_engine *e, const struct kvf_tier_req *req
 	return (int)at;
 }
 
-static int frame_dtype(const struct kvf_engine *e, enum kvf_wire_dtype *out)
+static enum kvf_wire_dtype frame_dtype(const struct kvf_engine *e)
 {
-	*out = KVF_WIRE_UINT8;
-	return opaque(e) ? KVF_OK : dtype_of(e->plan.layout.groups[0].dtype, out);
+	return opaque(e) ? KVF_WIRE_UINT8 : dtype_of(e->plan.layout.groups[0].dtype);
 }
 
 int kvf_wire_host_name(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap)
@@ -194,26 +202,24 @@ static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, enum
 	uint32_t world = id->first_rank_only ? 1 : id->world_size;
 	uint32_t rank = id->first_rank_only ? 0 : id->rank;
 	struct kvf_wire_ip_key ip = { .model = e->model, .world_size = world, .worker_id = rank, .hash = &number,
-				      .layer = KVF_WIRE_NO_LAYER };
+				      .dtype = frame_dtype(e), .layer = KVF_WIRE_NO_LAYER };
 	struct kvf_wire_mp_key mp = { .model = e->model, .hash = &digest };
-	char tail[64];
-	int n, rc;
+	int n;
 
-	rc = frame_dtype(e, &ip.dtype);
-	if (!rc && multiprocess(e))
-		rc = kvf_wire_kv_rank(world, rank, report, &mp.kv_rank);
-	if (rc)
-		return rc;
+	if (multiprocess(e)) {
+		n = kvf_wire_kv_rank(world, rank, report, &mp.kv_rank);
+		if (n)
+			return n;
+	}
 	n = multiprocess(e) ? kvf_wire_mp_key_print(&mp, KVF_WIRE_MP_NOW, w->head, sizeof(w->head), report) :
 			      kvf_wire_ip_key_print(&ip, era, w->head, sizeof(w->head), report);
 	if (n < 0)
 		return n;
 	w->tail_n = 0;
 	if (!multiprocess(e) && era != KVF_WIRE_IP_VLLM) {
-		(void)append(tail, sizeof(tail), &w->tail_n, "@", 1);
-		(void)append(tail, sizeof(tail), &w->tail_n, kvf_wire_dtype_name(ip.dtype),
+		(void)append(w->tail, sizeof(w->tail), &w->tail_n, "@", 1);
+		(void)append(w->tail, sizeof(w->tail), &w->tail_n, kvf_wire_dtype_name(ip.dtype),
 			     strlen(kvf_wire_dtype_name(ip.dtype)));
-		memcpy(w->tail, tail, w->tail_n + 1);
 	}
 	w->head_n = (size_t)n - w->tail_n - (multiprocess(e) ? 2 : 1);
 	if (!multiprocess(e))
@@ -272,7 +278,6 @@ static enum kvf_wire_ip_era era_of(const struct kvf_settings *s)
 int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const struct kvf_settings *s)
 {
 	struct kvf_wire_config config = { .seed = s->python_hash_seed[0] ? s->python_hash_seed : NULL };
-	struct kvf_wire_meta meta;
 	int rc;
 
 	if (e->wire.on)
@@ -286,10 +291,6 @@ int kvf_wire_begin(struct kvf_engine *e, const struct kvf_open_params *p, const 
 	rc = kvf_seq_wiring_init(&e->wire.seqs, &config, p->report);
 	if (!rc)
 		rc = print_frame(e, &p->identity, era_of(s), p->report);
-	if (!rc && fill_meta(e, e->chunk_size, &meta)) {
-		kvf_report_add(p->report, KVF_ERROR, "layout: dtype: LMCache has no number for it");
-		rc = KVF_ENOTSUP;
-	}
 	if (rc)
 		return rc;
 	e->wire.on = true;
