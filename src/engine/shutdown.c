@@ -50,7 +50,6 @@ int kvf_shutdown_begin(struct kvf_engine *e, enum kvf_shutdown_mode mode, uint64
 	e->shutdown_mode = mode;
 	e->shutdown_at_ns = deadline_ns;
 	e->flush_walk = mode == KVF_SHUTDOWN_FLUSH;
-	e->flush_cursor = 0;
 	for (uint32_t i = 0; i < e->jobs.used; i++) {
 		struct kvf_job *job = kvf_slab_at(&e->jobs, i);
 

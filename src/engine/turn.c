@@ -181,7 +181,7 @@ void kvf_turn(struct kvf_engine *e)
 	run_ready(e);
 	/* Jobs give slots back too: whoever waits for one is not left asleep. */
 	kvf_slots_serve(e);
-	e->more = more || e->growing || e->retiring || e->emptying;
+	e->more = more;
 	kvf_timeline_slice(&e->timeline, KVF_ROW_TURN, "turn", start,
 			   e->timeline.write ? kvf_clock_peek(&e->clock) : start, 0, 0);
 }

@@ -35,6 +35,12 @@ static void test_map(void)
 	CU_ASSERT_EQUAL(kvf_numa_map_find("0:", 0), -1);
 	CU_ASSERT_EQUAL(kvf_numa_map_find("1:2;0:1", 0), -1);
 	CU_ASSERT_EQUAL(kvf_numa_map_find("0:-1", 0), -1);
+	CU_ASSERT_EQUAL(kvf_numa_map_find("0:32767", 0), 32767);
+	CU_ASSERT_EQUAL(kvf_numa_map_find("0:32768", 0), -1);
+	CU_ASSERT_EQUAL(kvf_numa_map_find(":1", 0), -1);
+	CU_ASSERT_EQUAL(kvf_numa_map_find("0:x", 0), -1);
+	CU_ASSERT_EQUAL(kvf_numa_map_find("1:2 0:1", 0), -1); /* a comma, nothing else */
+	CU_ASSERT_EQUAL(kvf_numa_map_find("1:2,", 0), -1);
 }
 
 static void test_modes(void)
@@ -52,6 +58,8 @@ static void test_modes(void)
 	CU_ASSERT_EQUAL(report.notes, 1);
 	/* manual: the first layer on a GPU decides; one that the map lacks is worth a warning */
 	CU_ASSERT_EQUAL(node_for(2, "0:1,3:2", 3, &report), 2);
+	CU_ASSERT_EQUAL(report.warnings + report.notes, 0);
+	CU_ASSERT_EQUAL(node_for(2, "0:0", 0, &report), 0);
 	CU_ASSERT_EQUAL(report.warnings + report.notes, 0);
 	CU_ASSERT_EQUAL(node_for(2, "0:1,3:2", 1, &report), -1);
 	CU_ASSERT_EQUAL(report.warnings, 1);
