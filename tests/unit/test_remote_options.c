@@ -22,7 +22,10 @@ static struct rig r;
 static int open_with(const char *url, const char *const *settings)
 {
 	int rc = rig_try_open(&r, &(struct rig_options){
-					  .slots = 16, .extra_key = "remote_url", .extra_value = url, .settings = settings });
+					  .slots = 16,
+					  .extra_key = "remote_url",
+					  .extra_value = url,
+					  .settings = settings });
 
 	memset(&o, 0, sizeof(o));
 	if (rc)

@@ -25,6 +25,25 @@ static void close_plain(void)
 
 /* ---- quiet, due ---- */
 
+static void quiet_tier(struct kvf_engine *e)
+{
+	/* What a tier is to be asked. */
+	for (int i = 0; i < 4; i++) {
+		struct kvf_list *lists[] = { &e->tier[0].asks, &e->tier[0].gets[KVF_CLASS_RETRIEVE],
+					     &e->tier[0].gets[KVF_CLASS_PREFETCH], &e->tier[0].sealed };
+		struct kvf_list link;
+
+		kvf_list_push_back(lists[i], &link);
+		CU_ASSERT_FALSE(kvf_engine_quiet(e));
+		CU_ASSERT_EQUAL(kvf_tiers_deadline(e), 0);
+		e->tier[0].backlog = true; /* it said that it is full */
+		CU_ASSERT_TRUE(kvf_engine_quiet(e));
+		CU_ASSERT_EQUAL(kvf_tiers_deadline(e), KVF_NEVER);
+		e->tier[0].backlog = false;
+		kvf_list_remove(&link);
+	}
+}
+
 /* An idle engine's poll is no turn. Anything that a turn could do makes it one. */
 static void test_quiet(void)
 {
@@ -78,21 +97,7 @@ static void test_quiet(void)
 	e->n_resident--;
 	CU_ASSERT_TRUE(kvf_engine_quiet(e));
 	e->scrub = 0;
-	/* What a tier is to be asked. */
-	for (int i = 0; i < 4; i++) {
-		struct kvf_list *lists[] = { &e->tier[0].asks, &e->tier[0].gets[KVF_CLASS_RETRIEVE],
-					     &e->tier[0].gets[KVF_CLASS_PREFETCH], &e->tier[0].sealed };
-		struct kvf_list link;
-
-		kvf_list_push_back(lists[i], &link);
-		CU_ASSERT_FALSE(kvf_engine_quiet(e));
-		CU_ASSERT_EQUAL(kvf_tiers_deadline(e), 0);
-		e->tier[0].backlog = true; /* it said that it is full */
-		CU_ASSERT_TRUE(kvf_engine_quiet(e));
-		CU_ASSERT_EQUAL(kvf_tiers_deadline(e), KVF_NEVER);
-		e->tier[0].backlog = false;
-		kvf_list_remove(&link);
-	}
+	quiet_tier(e);
 	CU_ASSERT_EQUAL(rig_stats(&r).turns, turns);
 	close_plain();
 	/* Without a tier too. */
@@ -102,6 +107,42 @@ static void test_quiet(void)
 	kvf_poll(r.engine, NULL, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).turns, turns);
 	rig_close(&r);
+}
+
+static void due_by_work(struct kvf_engine *e)
+{
+	struct kvf_list link;
+
+	/* A device at work is looked at soon; so is one that took no more. */
+	e->n_copies++;
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_DEVICE_POLL_NS);
+	e->n_copies--;
+	kvf_list_push_back(&e->copy_wait, &link);
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_DEVICE_POLL_NS);
+	kvf_list_remove(&link);
+	/* Prefetches that wait for their rate. */
+	e->prefetch_rate = (struct kvf_bucket){ 1000, tier_rig_now, -999 };
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
+	kvf_list_push_back(&e->rate_waiters, &link);
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_NS_PER_S + 1);
+	kvf_list_remove(&link);
+	e->prefetch_rate = (struct kvf_bucket){ 0 };
+	/* A shutdown's own deadline, while it is to come. */
+	e->shutdown_at_ns = tier_rig_now + 7;
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
+	e->shutting = true;
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + 7);
+	e->shutdown_at_ns = tier_rig_now;
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
+	e->shutdown_at_ns = KVF_NEVER;
+	e->shutting = false;
+	/* Idle scrubbing. */
+	e->scrub = 1;
+	e->n_resident++;
+	e->scrubber.next_ns = tier_rig_now + 3;
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + 3);
+	e->n_resident--;
+	e->scrub = 0;
 }
 
 /* When the host has to come again: now, at the earliest of what is due, or never. */
@@ -151,36 +192,7 @@ static void test_due(void)
 		for (int i = 0; i < 3; i++)
 			kvf_heap_remove(heaps[i], &node[i]);
 	}
-	/* A device at work is looked at soon; so is one that took no more. */
-	e->n_copies++;
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_DEVICE_POLL_NS);
-	e->n_copies--;
-	kvf_list_push_back(&e->copy_wait, &link);
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_DEVICE_POLL_NS);
-	kvf_list_remove(&link);
-	/* Prefetches that wait for their rate. */
-	e->prefetch_rate = (struct kvf_bucket){ 1000, tier_rig_now, -999 };
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
-	kvf_list_push_back(&e->rate_waiters, &link);
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_NS_PER_S + 1);
-	kvf_list_remove(&link);
-	e->prefetch_rate = (struct kvf_bucket){ 0 };
-	/* A shutdown's own deadline, while it is to come. */
-	e->shutdown_at_ns = tier_rig_now + 7;
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
-	e->shutting = true;
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + 7);
-	e->shutdown_at_ns = tier_rig_now;
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
-	e->shutdown_at_ns = KVF_NEVER;
-	e->shutting = false;
-	/* Idle scrubbing. */
-	e->scrub = 1;
-	e->n_resident++;
-	e->scrubber.next_ns = tier_rig_now + 3;
-	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + 3);
-	e->n_resident--;
-	e->scrub = 0;
+	due_by_work(e);
 	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
 	close_plain();
 }
