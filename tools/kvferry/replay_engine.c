@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine of a replay: configuration, opening, polling with a clock beside it, closing. */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "base/compiler.h"
 #include "replay.h"
 
-#define POOL_PATIENCE_NS UINT64_C(600000000000)
+#define PATIENCE_NS UINT64_C(600000000000)
 
 int replay_fail(struct replay_run *run, const char *fmt, ...)
 {
@@ -124,9 +125,28 @@ static int timeline_close(struct replay_run *run)
 		   : 0;
 }
 
+/* A disk tier looks through its directory in the background: until it has, lookups miss some of what it holds. */
+static int wait_for_disk(struct replay_run *run)
+{
+	struct pollfd p = {.events = POLLIN};
+	uint64_t begin = tool_now_ns();
+	uint32_t bits = 0;
+
+	while (kvf_health(run->engine, &bits) == KVF_OK && bits & KVF_HEALTH_SCANNING) {
+		p.fd = kvf_fd(run->engine);
+		if (kvf_poll(run->engine, NULL, 0) < 0)
+			return replay_fail(
+				run, "the engine stopped: %s", kvf_error_detail(run->engine));
+		if (tool_now_ns() - begin > PATIENCE_NS)
+			return replay_fail(run, "the disk tier still reads its directory after %d s",
+				(int)(PATIENCE_NS / 1000000000));
+		(void)poll(&p, 1, 1);
+	}
+	return 0;
+}
+
 /* The pool grows inside kvf_poll(): waits for all of it, so that its size is what was asked for
- * from the first request. And for what else there is to do at once: a disk tier looks through its
- * directory. */
+ * from the first request. */
 static int fill_pool(struct replay_run *run)
 {
 	uint64_t begin = tool_now_ns();
@@ -140,13 +160,13 @@ static int fill_pool(struct replay_run *run)
 				run, "the engine stopped: %s", kvf_error_detail(run->engine));
 		due = kvf_next_deadline_ns(run->engine) <= kvf_now_ns(run->engine);
 		if ((!due && stats.slots_ready < stats.slots) ||
-			tool_now_ns() - begin > POOL_PATIENCE_NS)
+			tool_now_ns() - begin > PATIENCE_NS)
 			return replay_fail(run,
 				"the pool stays at %" PRIu64 " of %" PRIu64 " slots",
 				stats.slots_ready, stats.slots);
 	} while (due);
 	run->result->pool_ns = tool_now_ns() - begin;
-	return 0;
+	return wait_for_disk(run);
 }
 
 static int open_with(struct replay_run *run, struct kvf_config *config, struct kvf_report *report)
