@@ -100,6 +100,25 @@ def sampling(driver):
         assert drawn(seed=3, top_p=0) == drawn(temperature=0)
 
 
+def answers_can_be_sent_back(driver):
+    """A model may write any bytes, NUL too: its answer is part of the next request all the same."""
+    with Server(driver) as s:
+        said = s.post("/v1/completions", prompt="abc", max_tokens=1500, temperature=2, seed=1, ignore_eos=True)["choices"][0]["text"]
+        assert "\ufffd" in said and "\0" not in said, said
+        messages = CHAT + [{"role": "assistant", "content": said[:500]}, {"role": "user", "content": "Go on."}]
+        assert s.post("/v1/chat/completions", messages=messages, max_tokens=4)["choices"]
+
+
+def pool_before_requests(driver):
+    """The first requests do not wait for memory: all of the pool is there from the start."""
+    with Server(driver, "--set", "max_local_cpu_size=0.6") as s:
+        m = s.metrics()
+        wanted, ready = (next(v for k, v in m.items() if k.startswith(name + "{")) for name in ("kvferry_slots", "kvferry_slots_ready"))
+        assert 0 < wanted == ready, (wanted, ready)
+    with Server(driver, "--set", "max_local_cpu_size=0.6", "--set", "kvf_pool_before_open=false") as s:
+        assert s.complete("who wants it otherwise", 4)[0]
+
+
 def stop_strings(driver):
     with Server(driver) as s:
         text, _ = s.complete("abc", 60)
@@ -362,8 +381,9 @@ def curl(driver):
         assert " 200 0" in out, "the connection is used again: " + out
 
 
-TESTS = (plain_pages, answers_do_not_depend_on_the_cache, tenants_share_nothing, shapes_of_streams, sampling, stop_strings,
-         bad_requests, too_large, leaving, leaving_while_kvferry_works, slow_clients, thirty_streams, full_queue, ending, curl)
+TESTS = (plain_pages, answers_do_not_depend_on_the_cache, tenants_share_nothing, shapes_of_streams, sampling,
+         answers_can_be_sent_back, pool_before_requests, stop_strings, bad_requests, too_large, leaving,
+         leaving_while_kvferry_works, slow_clients, thirty_streams, full_queue, ending, curl)
 
 
 def main():

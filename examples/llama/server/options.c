@@ -72,6 +72,9 @@ static int configure(struct options *o, const char *file, char **set, int n_set)
 
 	kvf_report_init(&report, text, sizeof(text));
 	rc = kvf_config_create(&o->config, NULL);
+	/* A pool that grows under load makes the first requests late: it is all there before the first one comes. */
+	if (rc == KVF_OK)
+		rc = kvf_config_set(o->config, "kvf_pool_before_open", "true", &report);
 	if (rc == KVF_OK)
 		rc = kvf_config_load(o->config, file, NULL, &report);
 	for (int i = 0; i < n_set && rc == KVF_OK; i++) {

@@ -35,7 +35,8 @@ static int is_char_start(const unsigned char *s, size_t n)
 	return 1;
 }
 
-/* Sends the first n bytes of what is held. What is no UTF-8 becomes U+FFFD, a byte at a time. */
+/* Sends the first n bytes of what is held. What is no UTF-8 becomes U+FFFD, a byte at a time; so does NUL, which the
+ * client could not send back: requests with one are refused. */
 static void emit(struct text *t, size_t n, struct buf *out)
 {
 	const unsigned char *s = (unsigned char *)t->held.data + t->held.at;
@@ -43,7 +44,7 @@ static void emit(struct text *t, size_t n, struct buf *out)
 	for (size_t i = 0; i < n;) {
 		size_t bytes = char_bytes(s[i]);
 
-		if (bytes && bytes <= n - i && is_char_start(s + i, bytes)) {
+		if (s[i] && bytes && bytes <= n - i && is_char_start(s + i, bytes)) {
 			buf_add(out, s + i, bytes);
 			i += bytes;
 		} else {
