@@ -10,7 +10,9 @@ llama.cpp's own sequence.
 """
 import argparse
 import csv
-import math
+import statistics
+
+import serving
 
 FIELDS = "mode prompt cold warm load resident prefetch loaded bytes copy_rate read_rate".split()
 LMCACHE = 44.5  # LMCache's documented improvement, vLLM on an L4 with a prompt of 15376 tokens
@@ -41,51 +43,21 @@ def table(rows, markdown):
     return "\n".join("  ".join(c.rjust(w) for c, w in zip(x, widths)) for x in [head] + lines)
 
 
-class Plot:
-    """Logarithmic both ways."""
-
-    def __init__(self, rows):
-        xs = [r["prompt"] for r in rows]
-        ys = [r["cold"] for r in rows] + [r["warm"] for r in rows] + [min(r["cold"] for r in rows) / LMCACHE]
-        self.x0, self.x1 = math.log(min(xs) / 1.15), math.log(max(xs) * 1.15)
-        self.y0, self.y1 = math.log(min(ys) / 1.3), math.log(max(ys) * 1.3)
-        self.parts = []
-
-    def at(self, x, y):
-        return (LEFT + (math.log(x) - self.x0) / (self.x1 - self.x0) * (W - LEFT - RIGHT),
-                H - BOTTOM - (math.log(y) - self.y0) / (self.y1 - self.y0) * (H - TOP - BOTTOM))
-
-    def text(self, x, y, s, anchor="middle", colour="#333"):
-        s = s.replace("&", "&amp;").replace("<", "&lt;")
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{s}</text>')
-
-    def line(self, points, colour, dash=""):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*p) for p in points))
-        self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" {dash}/>')
-
-    def grid(self, rows):
-        for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500):
-            if self.y0 < math.log(tick) < self.y1:
-                y = self.at(1, tick)[1]
-                self.parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{W - RIGHT}" y2="{y:.1f}" stroke="#ddd"/>')
-                self.text(LEFT - 6, y + 4, f"{tick:g}", "end")
-        for x in sorted({r["prompt"] for r in rows}):
-            self.text(self.at(x, 1)[0], H - BOTTOM + 18, f"{x:.0f}")
-        self.text((W + LEFT) / 2, H - 14, "tokens of the prompt")
-        self.text(LEFT - 50, TOP - 14, "TTFT, seconds", "start")
-
-    def svg(self):
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W} {H}" font-family="sans-serif" font-size="12">'
-                f'<rect width="{W}" height="{H}" fill="white"/>' + "\n".join(self.parts) + "</svg>\n")
-
-
 def plot(rows):
-    p = Plot(rows)
-    p.grid(rows)
+    times = [r["cold"] for r in rows] + [r["warm"] for r in rows] + [min(r["cold"] for r in rows) / LMCACHE]
+    prompts = sorted({r["prompt"] for r in rows})
+    p = serving.Plot(W, H, (LEFT, RIGHT, TOP, BOTTOM), (prompts[0] / 1.15, prompts[-1] * 1.15),
+                     (min(times) / 1.3, max(times) * 1.3))
+    for y in p.round_numbers(*p.y):
+        p.tick_y(y, f"{y:g}")
+    for x in prompts:
+        p.tick_x(x, f"{x:.0f}")
+    p.name_x("tokens of the prompt")
+    p.text(LEFT - 50, TOP - 14, "TTFT, seconds", "start")
     cold = {}
     for r in rows:
         cold.setdefault(r["prompt"], []).append(r["cold"])
-    curves = [("cold", [(x, sorted(v)[len(v) // 2]) for x, v in sorted(cold.items())])]
+    curves = [("cold", [(x, statistics.median(v)) for x, v in sorted(cold.items())])]
     for mode in ("ram", "disk", "prefetch", "remote"):
         points = sorted((r["prompt"], r["warm"]) for r in rows if r["mode"] == mode)
         if points:
@@ -93,8 +65,7 @@ def plot(rows):
     for i, (name, points) in enumerate(curves):
         p.line(points, COLOURS[name])
         for q in points:
-            x, y = p.at(*q)
-            p.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[name]}"/>')
+            p.dot(*q, COLOURS[name])
         p.text(LEFT + 14, TOP + 16 + 16 * i, name if name == "cold" else f"warm, {name}", "start", COLOURS[name])
     p.line([(x, y / LMCACHE) for x, y in curves[0][1]], "#888", 'stroke-dasharray="6 4"')
     p.text(LEFT + 14, TOP + 16 + 16 * len(curves), f"cold / {LMCACHE:g} (dashed)", "start", "#666")

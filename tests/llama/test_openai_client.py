@@ -4,11 +4,15 @@
 `test_openai_client.py [DRIVER] [TEST]...`; KVF_OPENAI_PYTHON: the interpreter that has the `openai` package, where it
 is not this one."""
 import asyncio
+import json
 import os
+import subprocess
 import sys
+from xml.etree import ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from server_rig import CHUNK, DRIVERS, SKIPPED, Server, need_servers, prompt_of, run_tests, until  # noqa: E402
+from server_rig import (CHUNK, DRIVERS, SKIPPED, SOURCE, Server, folder, model, need_servers, program, prompt_of,  # noqa: E402
+                        run_tests, until)
 
 try:
     import openai
@@ -174,7 +178,24 @@ def thirty_streams(driver):
         assert s.metric("kvferry_server_cached_tokens_total") >= sum((len(p) - 1) // CHUNK * CHUNK for p in prompts)
 
 
-TESTS = (completions, chat, refusals, leaving, trying_again, thirty_streams)
+def agents(driver):
+    """examples/llama/agents.py: a small run of it, its table and its plot."""
+    results, svg = (os.path.join(folder(), name) for name in ("agents.json", "agents.svg"))
+    out = subprocess.run([sys.executable, os.path.join(SOURCE, "examples", "llama", "agents.py"), "--server", program(driver),
+                          "--model", model(), "--conversations", "6", "--turns", "3", "--slots", "2", "--system", "60", "--turn", "10",
+                          "--gap", "0.1", "--threads", "1", "--ram", "64", "--results", results, "--svg", svg],
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    text = out.stdout.decode()
+    assert out.returncode == 0 and "18 of 18 turns" in text, text
+    with open(results, encoding="utf-8") as f:
+        runs = json.load(f)["runs"]
+    assert [len(runs[v]["ttft"]) for v in ("off", "on")] == [18, 18] and runs["off"]["cached_tokens"] == 0, runs
+    assert runs["on"]["cached_tokens"] > runs["on"]["prompt_tokens"] / 2, runs
+    assert [e.tag.split("}")[1] for e in ElementTree.parse(svg).getroot()].count("polyline") == 2
+    os.remove(results)
+
+
+TESTS = (completions, chat, refusals, leaving, trying_again, thirty_streams, agents)
 
 
 def main():
