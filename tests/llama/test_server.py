@@ -54,6 +54,17 @@ def compare_answers(driver, *args):
         assert on.complete(longer, 20) == (off.complete(longer, 20)[0], len(prompts[-1]) // CHUNK * CHUNK)
 
 
+def prompts_that_come_together(driver):
+    """What one of them computed and stored the others need not compute, though it was not there when they came."""
+    p = prompt_of(3000, 21)
+    with Server(driver, context=8192) as s:
+        got = ask_all(s, [p] * 4)
+        assert len(set(got.values())) == 1, got
+        m = s.metrics()
+        assert m["kvferry_server_prefilled_tokens_total"] < 1.5 * len(p), m
+        assert m["kvferry_server_prefilled_tokens_total"] + m["kvferry_server_cached_tokens_total"] == 4 * (len(p) - 1), m
+
+
 def tenants_share_nothing(driver):
     p = prompt_of(300, 77)
     with Server(driver) as s:
@@ -111,11 +122,11 @@ def answers_can_be_sent_back(driver):
 
 def pool_before_requests(driver):
     """The first requests do not wait for memory: all of the pool is there from the start."""
-    with Server(driver, "--set", "max_local_cpu_size=0.6") as s:
+    with Server(driver, "--set", "max_local_cpu_size=0.3") as s:
         m = s.metrics()
         wanted, ready = (next(v for k, v in m.items() if k.startswith(name + "{")) for name in ("kvferry_slots", "kvferry_slots_ready"))
         assert 0 < wanted == ready, (wanted, ready)
-    with Server(driver, "--set", "max_local_cpu_size=0.6", "--set", "kvf_pool_before_open=false") as s:
+    with Server(driver, "--set", "max_local_cpu_size=0.3", "--set", "kvf_pool_before_open=false") as s:
         assert s.complete("who wants it otherwise", 4)[0]
 
 
@@ -381,8 +392,8 @@ def curl(driver):
         assert " 200 0" in out, "the connection is used again: " + out
 
 
-TESTS = (plain_pages, answers_do_not_depend_on_the_cache, tenants_share_nothing, shapes_of_streams, sampling,
-         answers_can_be_sent_back, pool_before_requests, stop_strings, bad_requests, too_large, leaving,
+TESTS = (plain_pages, answers_do_not_depend_on_the_cache, prompts_that_come_together,
+         tenants_share_nothing, shapes_of_streams, sampling, answers_can_be_sent_back, pool_before_requests, stop_strings, bad_requests, too_large, leaving,
          leaving_while_kvferry_works, slow_clients, thirty_streams, full_queue, ending, curl)
 
 

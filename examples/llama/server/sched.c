@@ -47,7 +47,7 @@ static void computed(struct job *job, size_t n)
 /* ---- prompts ---- */
 
 /* The job whose prompt came first: pieces of several prompts in turn would only make all of them late. */
-static struct job *next_prefill(struct sched *s)
+static struct job *first_prefill(struct sched *s)
 {
 	struct job *best = NULL;
 
@@ -58,6 +58,16 @@ static struct job *next_prefill(struct sched *s)
 			best = job;
 	}
 	return best;
+}
+
+static struct job *next_prefill(struct sched *s)
+{
+	struct job *job;
+
+	do
+		job = first_prefill(s);
+	while (job && slots_look_again(s, job));
+	return job;
 }
 
 static void prefill(struct sched *s, struct job *job)

@@ -59,6 +59,7 @@ struct job {
 	struct llama_sampler *sampler;
 	size_t computed; /* tokens whose KV is in the slot */
 	size_t stored;	 /* of these were handed to kvferry, or came from it */
+	uint64_t looked_up; /* sched.stores when kvferry was asked for its prompt */
 	int32_t row;	 /* of the present batch */
 	unsigned slot;
 	int canceled, ended;
@@ -91,6 +92,7 @@ struct sched {
 	struct job *leaving; /* cancelled while they waited, with something in flight */
 	unsigned waiting, running;
 	struct llama_batch batch;
+	uint64_t stores; /* that ended */
 	int prefill_next; /* whose turn it is where both could */
 	struct sched_stats stats;
 };
@@ -118,6 +120,9 @@ uint64_t mono_ns(void);
 
 /* Waiting jobs into free slots, finished ones out of theirs. */
 void slots_move(struct sched *s);
+/* Its prompt is about to be computed. Others that came with it may have stored what it begins with since it was looked up:
+ * conversations with one system prompt come together. 1: it is loading again. */
+int slots_look_again(struct sched *s, struct job *job);
 /* The answer is whole, or the job failed. */
 void slots_end(struct sched *s, struct job *job, enum job_end end, const char *error);
 /* Hands the full chunks that were computed to kvferry, unless it is busy with the last ones. */

@@ -18,11 +18,14 @@ static void on_event(struct lkv_request *r, enum lkv_event event, void *user)
 
 	/* The rest is seen by slots_move(): a request is not closed from inside its own callback. */
 	if (event == LKV_EVENT_LOADED && job->state == JOB_LOADING) {
-		job->computed = job->cached = lkv_request_present(r);
-		job->stored = job->cached;
-		job->sched->stats.cached_tokens += job->cached;
+		size_t present = lkv_request_present(r);
+
+		job->sched->stats.cached_tokens += present - job->cached;
+		job->computed = job->cached = job->stored = present;
 		begin_prefill(job);
 	}
+	if (event == LKV_EVENT_STORED)
+		job->sched->stores++;
 }
 
 static int open_request(struct sched *s, struct job *job, llama_seq_id seq, struct lkv_request **out)
@@ -94,9 +97,22 @@ static void begin(struct sched *s, struct job *job, unsigned slot)
 		slots_end(s, job, JOB_FAILED, "out of memory");
 		return;
 	}
+	job->looked_up = s->stores;
 	/* Refused: it is computed from the start. */
 	if (lkv_load(job->kv, 0) != KVF_OK)
 		begin_prefill(job);
+}
+
+int slots_look_again(struct sched *s, struct job *job)
+{
+	if (job->computed > job->cached || job->looked_up == s->stores)
+		return 0;
+	job->looked_up = s->stores;
+	job->state = JOB_LOADING;
+	if (lkv_load(job->kv, job->computed) == KVF_OK)
+		return 1;
+	begin_prefill(job);
+	return 0;
 }
 
 /* ---- out ---- */
