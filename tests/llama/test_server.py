@@ -57,7 +57,7 @@ def compare_answers(driver, *args):
 def prompts_that_come_together(driver):
     """What one of them computed and stored the others need not compute, though it was not there when they came."""
     p = prompt_of(3000, 21)
-    with Server(driver, context=8192) as s:
+    with Server(driver, "--precise", context=8192) as s:
         got = ask_all(s, [p] * 4)
         assert len(set(got.values())) == 1, got
         m = s.metrics()

@@ -120,8 +120,8 @@ uint64_t mono_ns(void);
 
 /* Waiting jobs into free slots, finished ones out of theirs. */
 void slots_move(struct sched *s);
-/* Its prompt is about to be computed. Others that came with it may have stored what it begins with since it was looked up:
- * conversations with one system prompt come together. 1: it is loading again. */
+/* Its prompt is about to be computed. Others may have stored what it begins with since it was looked up: conversations
+ * with one system prompt come together. 1: it is loading again. */
 int slots_look_again(struct sched *s, struct job *job);
 /* The answer is whole, or the job failed. */
 void slots_end(struct sched *s, struct job *job, enum job_end end, const char *error);
