@@ -51,6 +51,8 @@ AC_REQUIRE([AC_CANONICAL_HOST])dnl
 AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda@<:@=DIR|no@:>@],
   [CUDA back end, toolkit 12.8 or newer in DIR @<:@found by itself@:>@])], [], [with_cuda=auto])
 AC_ARG_VAR([CUDA_ARCH], [GPU architectures of the kernels, e.g. "80 90" @<:@75 80 90 100@:>@])
+AC_ARG_ENABLE([nvtx], [AS_HELP_STRING([--enable-nvtx], [copies by CUDA are ranges in NVIDIA's profilers])], [],
+  [enable_nvtx=no])
 AC_ARG_VAR([NVCC], [CUDA compiler])
 AC_ARG_VAR([BIN2C], [CUDA's bin2c])
 kvf_have_cuda=no
@@ -88,6 +90,13 @@ AS_IF([test "$kvf_have_cuda" = no], [
   AC_DEFINE([HAVE_CUDA], [1], [Define when built with the CUDA back end.])
   AS_IF([test -n "$NVCC" && test -n "$BIN2C"], [
     AC_DEFINE([KVF_CUDA_KERNELS], [1], [Define when the kernels are built in.])])
+  AS_IF([test "$enable_nvtx" = yes], [
+    kvf_saved_CPPFLAGS=$CPPFLAGS
+    CPPFLAGS="$CPPFLAGS $CUDA_CFLAGS"
+    AC_CHECK_HEADER([nvtx3/nvToolsExt.h], [AC_DEFINE([KVF_NVTX], [1], [Define when copies are NVTX ranges.])],
+      [AC_MSG_ERROR([--enable-nvtx: no nvtx3/nvToolsExt.h in $CUDA_ROOT/include])])
+    CPPFLAGS=$kvf_saved_CPPFLAGS
+  ])
   AC_DEFINE_UNQUOTED([KVF_CUDA_BATCH_ARGS], [$kvf_cuda_batch], [Arguments of cudaMemcpyBatchAsync: 8 or 9.])
 ])
 AC_SUBST([CUDA_CFLAGS])

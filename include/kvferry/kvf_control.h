@@ -95,6 +95,10 @@ struct kvf_stats {
 	uint32_t dead; /* 1: a broken invariant was found */
 	struct kvf_tier_stats tiers[KVF_MAX_TIERS];
 	struct kvf_stats_disk disk;
+	/* of a CUDA device, else 0 */
+	uint64_t device_ways[4]; /* copies of chunks by the way they went: 1 memcpy, 2 batch, 3 kernel (see kvf_copy) */
+	uint64_t device_calls;	 /* of the runtime that put work into a stream */
+	uint64_t device_refused; /* copies refused since their memory was not page-locked: never to be seen */
 };
 
 /* Fills *stats up to stats->size. KVF_OK, KVF_EINVAL (size). Any thread may not: the guards apply. */

@@ -74,6 +74,9 @@ static const struct kvf_key keys[] = {
 	{EXTRA("kvf_copy", ENUM, HONOURED), .initial = "auto", FIELD(copy),
 		WORDS("auto", "memcpy", "batch", "kernel"),
 		.doc = "how the device copies; auto is calibrated at start-up"},
+	X_TEXT("kvf_calibration_file", TEXT, "auto", 0,
+		"file that keeps what kvf_copy: auto measured, for the next start; auto: kvferry/calibration in "
+		"$XDG_CACHE_HOME or ~/.cache; off: none"),
 	{EXTRA("kvf_max_ops", UINT, HONOURED), .initial = "1024", .min = 1, .max = 32768,
 		FIELD(max_ops), .doc = "operations in flight at once"},
 	X_TEXT("kvf_tls_ca_file", TEXT, NULL, NUL,

@@ -445,3 +445,22 @@ const struct kvf_copy_costs *kvf_cuda_device_costs(const struct kvf_cuda_device 
 {
 	return n < dev->n_units ? &dev->units[n].lanes[direction].costs : NULL;
 }
+
+bool kvf_cuda_device_unit(const struct kvf_cuda_device *dev, uint32_t n, struct kvf_cuda_unit_info *out)
+{
+	const struct cuda_unit *unit = &dev->units[n];
+
+	if (n >= dev->n_units)
+		return false;
+	*out = (struct kvf_cuda_unit_info){ .ordinal = unit->ordinal, .figures = unit->figures, .ways = unit->ways };
+	out->costs[KVF_COPY_GATHER] = unit->lanes[KVF_COPY_GATHER].costs;
+	out->costs[KVF_COPY_SCATTER] = unit->lanes[KVF_COPY_SCATTER].costs;
+	return true;
+}
+
+const char *kvf_cuda_figures_name(enum kvf_cuda_figures figures)
+{
+	static const char *const names[KVF_FIGURES] = { "published", "measured", "kept" };
+
+	return figures < KVF_FIGURES ? names[figures] : "?";
+}

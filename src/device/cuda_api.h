@@ -16,6 +16,8 @@
 	X(DriverGetVersion) \
 	X(RuntimeGetVersion) \
 	X(DeviceGetAttribute) \
+	X(DeviceGetPCIBusId) \
+	X(GetDeviceProperties) \
 	X(DeviceGetStreamPriorityRange) \
 	X(GetErrorName) \
 	X(GetErrorString) \

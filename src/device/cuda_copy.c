@@ -8,6 +8,7 @@
  */
 #include "base/compiler.h"
 #include "device/cuda_impl.h"
+#include "device/cuda_nvtx.h"
 
 static struct cuda_mark *oldest(struct cuda_lane *lane)
 {
@@ -112,8 +113,7 @@ static int issue_part(struct kvf_cuda_device *dev, struct cuda_scope *scope, str
 	return rc;
 }
 
-/* Accepted when KVF_OK comes back; else nothing happened. */
-static int issue(struct kvf_cuda_device *dev, struct kvf_copy *copy)
+static int issue_parts(struct kvf_cuda_device *dev, struct kvf_copy *copy)
 {
 	struct cuda_scope scope;
 	uint32_t u;
@@ -142,6 +142,17 @@ static int issue(struct kvf_cuda_device *dev, struct kvf_copy *copy)
 	if (!copy->scratch[COPY_PARTS])
 		dev->host->complete(dev->host, copy, KVF_OK);
 	return KVF_OK;
+}
+
+/* Accepted when KVF_OK comes back; else nothing happened. */
+static int issue(struct kvf_cuda_device *dev, struct kvf_copy *copy)
+{
+	int rc;
+
+	KVF_NVTX_BEGIN(copy->direction == KVF_COPY_GATHER ? "kvferry: issue to RAM" : "kvferry: issue from RAM");
+	rc = issue_parts(dev, copy);
+	KVF_NVTX_END();
+	return rc;
 }
 
 /* --- waiting for a word of the host ------------------------------------------------------------------------------ */
@@ -236,8 +247,12 @@ int kvf_cuda_copy(void *self, struct kvf_copy *copy)
 	rc = kvf_plan_check_copy(&dev->plan, copy);
 	if (rc)
 		return rc;
-	if (!is_locked(dev, copy))
-		return kvf_cuda_refuse(dev, KVF_EINVAL, "copy: its payload does not lie in page-locked memory");
+	if (!is_locked(dev, copy)) {
+		/* The runtime would take it by a buffer of its own, and block. Said once, counted always. */
+		if (!dev->stats.refused++)
+			kvf_cuda_refuse(dev, KVF_EINVAL, "copy: its payload does not lie in page-locked memory");
+		return KVF_EINVAL;
+	}
 	if (turn_is_full(dev))
 		return KVF_EAGAIN;
 	copy->scratch[COPY_WAITING] = 0;

@@ -79,6 +79,7 @@ struct cuda_lane {
 
 struct cuda_unit {
 	int ordinal;
+	enum kvf_cuda_figures figures;
 	unsigned ways; /* usable, bits 1 << way */
 	struct cuda_lane lanes[2]; /* enum kvf_copy_direction */
 	cudaStream_t captures;

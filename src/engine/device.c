@@ -5,6 +5,8 @@
  */
 #include "engine/engine.h"
 
+#include <stdlib.h>
+
 #include "base/report.h"
 #include "config/config.h"
 #include "device/cuda.h"
@@ -69,8 +71,9 @@ static uint64_t clock_now(void *arg)
 	return kvf_clock_peek(&e->clock);
 }
 
-static int use_cuda(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+static int use_cuda(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s)
 {
+	const char *file = params->config ? kvf_config_extra(params->config, "kvf_calibration_file") : "auto";
 	struct kvf_cuda_options options = {
 		.chunk_tokens = e->chunk_size,
 		.word = s->completion == 1,
@@ -80,31 +83,31 @@ static int use_cuda(struct kvf_engine *e, const struct kvf_settings *s, struct k
 		.clock = e,
 	};
 
-	(void)report;
+	(void)kvf_calibration_path(file, getenv("XDG_CACHE_HOME"), getenv("HOME"), options.calibration_file);
 	e->device = &kvf_device_cuda_ops;
 	return kvf_cuda_device_new(&e->mem, &options, (struct kvf_cuda_device **)&e->device_self);
 }
 #else
-static int use_cuda(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+static int use_cuda(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s)
 {
 	(void)e;
 	(void)s;
-	return refuse_device(report, KVF_ENODEV, "layout: it is in device memory, but this build has no CUDA");
+	return refuse_device(params->report, KVF_ENODEV, "layout: it is in device memory, but this build has no CUDA");
 }
 #endif
 
 /* The built-in one for this layout. What it is does not depend on what the machine has got: memory of a device is never
  * left to another one. */
-static int choose_device(struct kvf_engine *e, const struct kvf_settings *s, struct kvf_report *report)
+static int choose_device(struct kvf_engine *e, const struct kvf_open_params *params, const struct kvf_settings *s)
 {
 	enum { AUTO = 0, CUDA, HOST };
 	bool device_memory = kvf_device_first(&e->plan.layout) >= 0;
 	int rc;
 
 	if (s->device == CUDA && !device_memory)
-		return refuse_device(report, KVF_EINVAL, "kvf_device: cuda, but the layout is in host memory");
+		return refuse_device(params->report, KVF_EINVAL, "kvf_device: cuda, but the layout is in host memory");
 	if (device_memory && s->device != HOST) {
-		rc = use_cuda(e, s, report);
+		rc = use_cuda(e, params, s);
 #ifdef HAVE_CUDA
 		e->own_cuda_device = rc ? NULL : e->device_self;
 #endif
@@ -128,7 +131,7 @@ int kvf_device_open(struct kvf_engine *e, const struct kvf_open_params *params, 
 						   host_release,	   host_log,	  params->report };
 	e->device = params->device;
 	e->device_self = params->device_self;
-	rc = e->device ? KVF_OK : choose_device(e, s, params->report);
+	rc = e->device ? KVF_OK : choose_device(e, params, s);
 	if (rc) {
 		e->device = NULL;
 		return rc;

@@ -435,5 +435,6 @@ int kvf_metrics_write(struct kvf_engine *e, char *buf, size_t size)
 	put_tier_times(&page);
 	put_disk(&page);
 	put_remote(&page);
+	kvf_page_device(&page);
 	return page.text.length > INT_MAX ? KVF_EINVAL : (int)page.text.length;
 }

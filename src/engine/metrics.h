@@ -31,9 +31,15 @@ void kvf_page_sample(
 	struct kvf_page *page, const char *name, const char *label, const char *is, uint64_t value);
 /* The same, value in millionths: for ratios, without a locale's comma. */
 void kvf_page_ratio(struct kvf_page *page, const char *name, uint64_t part, uint64_t whole);
+/* One sample with n labels of its own. */
+void kvf_page_labels(struct kvf_page *page, const char *name, const char *const (*labels)[2], unsigned n,
+	uint64_t value);
 /* The samples of one histogram of a family; values are nanoseconds, printed as seconds. label2 may
  * be NULL. */
 void kvf_page_histogram(struct kvf_page *page, const char *name, const char *label, const char *is,
 	const char *label2, const char *is2, const struct kvf_hist *hist);
+
+/* What a CUDA device did and goes by. Nothing with other devices. */
+void kvf_page_device(struct kvf_page *page);
 
 #endif

@@ -135,6 +135,15 @@ void kvf_page_sample(
 	kvf_text_add(&page->text, "} %" PRIu64 "\n", value);
 }
 
+void kvf_page_labels(struct kvf_page *page, const char *name, const char *const (*labels)[2], unsigned n,
+	uint64_t value)
+{
+	put_head(page, name, "");
+	for (unsigned i = 0; i < n; i++)
+		put_label(page, labels[i][0], labels[i][1]);
+	kvf_text_add(&page->text, "} %" PRIu64 "\n", value);
+}
+
 void kvf_page_ratio(struct kvf_page *page, const char *name, uint64_t part, uint64_t whole)
 {
 	uint64_t millionths = 0;

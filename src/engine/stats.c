@@ -115,6 +115,9 @@ void kvf_stats_fill(const struct kvf_engine *e, struct kvf_stats *out)
 		kvf_cuda_device_stats(e->own_cuda_device, &cuda);
 		s.device_copies = cuda.pieces;
 		s.device_bytes = cuda.bytes;
+		s.device_calls = cuda.calls;
+		s.device_refused = cuda.refused;
+		memcpy(s.device_ways, cuda.by_way, sizeof(s.device_ways));
 	}
 #endif
 	s.n_tiers = e->n_tiers;

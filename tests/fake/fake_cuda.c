@@ -179,6 +179,25 @@ static cudaError_t get_attribute(int *value, enum cudaDeviceAttr attribute, int 
 	return cudaSuccess;
 }
 
+static cudaError_t get_bus(char *out, int n, int device)
+{
+	BEGIN("DeviceGetPCIBusId");
+	if (device < 0 || device >= fake_world.config.devices || n < 13)
+		return fake_end(cudaErrorInvalidDevice);
+	snprintf(out, (size_t)n, "0000:%02x:00.0", 0x10 + device);
+	return cudaSuccess;
+}
+
+static cudaError_t get_properties(struct cudaDeviceProp *out, int device)
+{
+	BEGIN("GetDeviceProperties");
+	if (device < 0 || device >= fake_world.config.devices)
+		return fake_end(cudaErrorInvalidDevice);
+	memset(out, 0, sizeof(*out));
+	snprintf(out->name, sizeof(out->name), "%s", fake_world.config.card ? fake_world.config.card : "Fake card");
+	return cudaSuccess;
+}
+
 static cudaError_t priority_range(int *least, int *greatest)
 {
 	BEGIN("DeviceGetStreamPriorityRange");
@@ -431,6 +450,8 @@ const struct kvf_cuda_api fake_cuda_api = {
 	.DriverGetVersion = driver_version,
 	.RuntimeGetVersion = runtime_version,
 	.DeviceGetAttribute = get_attribute,
+	.DeviceGetPCIBusId = get_bus,
+	.GetDeviceProperties = get_properties,
 	.DeviceGetStreamPriorityRange = priority_range,
 	.GetErrorName = error_name,
 	.GetErrorString = error_string,

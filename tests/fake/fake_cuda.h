@@ -24,6 +24,7 @@
 
 struct fake_cuda_config {
 	int devices;		/* 0: no device */
+	const char *card;	/* its name; NULL: a usual one */
 	int driver, runtime;	/* versions; driver 0: none */
 	int sm;			/* 90 */
 	int numa_node;		/* -1: the driver knows none */
