@@ -315,9 +315,18 @@ static void test_doubts(void)
 	put_away(&s, true);
 }
 
+static unsigned said;
+
+static void count_lines(struct kvf_device_host *host, enum kvf_log_level level, const char *msg)
+{
+	(void)host;
+	said += level == KVF_LOG_ERROR && strstr(msg, "page-locked");
+}
+
 /* What is not page-locked does not get to the device, nor what a copy must not name. */
 static void test_refused_copies(void)
 {
+	struct kvf_cuda_stats stats;
 	struct scene s;
 	uint8_t *pageable;
 
@@ -329,9 +338,15 @@ static void test_refused_copies(void)
 	pageable = calloc(1, s.rig.slot_bytes);
 	cuda_rig_prepare(&s.rig, &s.gc[0], KVF_COPY_GATHER, 0);
 	s.gc[0].copy.payload = pageable;
+	s.rig.host.log = count_lines;
+	said = 0;
 	CU_ASSERT_EQUAL(CUDA_OPS->copy(s.rig.dev, &s.gc[0].copy), KVF_EINVAL);
 	s.gc[0].copy.payload = s.rig.pool + s.rig.slot_bytes * CUDA_RIG_SLOTS - 4096; /* over the end */
 	CU_ASSERT_EQUAL(CUDA_OPS->copy(s.rig.dev, &s.gc[0].copy), KVF_EINVAL);
+	/* Counted each time, said once. */
+	kvf_cuda_device_stats(s.rig.dev, &stats);
+	CU_ASSERT_EQUAL(stats.refused, 2);
+	CU_ASSERT_EQUAL(said, 1);
 	s.gc[0].copy.payload = cuda_rig_slot(&s.rig, 0);
 	s.gc[0].copy.n++;
 	CU_ASSERT_EQUAL(CUDA_OPS->copy(s.rig.dev, &s.gc[0].copy), KVF_ERANGE);
