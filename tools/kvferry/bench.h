@@ -18,6 +18,7 @@ struct bench {
 	uint64_t slices;
 	uint64_t token_bytes; /* 0: the bench's own */
 	uint64_t sizes[8]; /* of scale; 0 ends them */
+	bool cuda; /* of copy: the device is a GPU */
 	const char *dir; /* of disk and overlap; NULL: one of its own */
 	uint64_t kib; /* of disk: only chunks of this size; 0: all */
 	bool recovery; /* of disk: only that */
@@ -44,9 +45,10 @@ struct bench_rig {
 	struct replay_device device;
 	struct kvf_engine *engine;
 	const char *const *settings; /* more of the configuration: keys and values, NULL ends them; NULL: none */
+	bool cuda; /* the device is GPU 0 */
 };
 
-/* 0; -1 after a line on stderr. rig->settings is set, all else is overwritten. */
+/* 0; -1 after a line on stderr. rig->settings and cuda are set, all else is overwritten. */
 int bench_rig_open(
 	struct bench_rig *rig, uint64_t token_bytes, uint64_t chunk_size, uint64_t slots);
 void bench_rig_close(struct bench_rig *rig);

@@ -79,8 +79,9 @@ int bench_rig_open(struct bench_rig *rig, uint64_t token_bytes, uint64_t chunk_s
 {
 	char error[256];
 
-	*rig = (struct bench_rig){.settings = rig->settings};
-	if (replay_device_init(&rig->device, token_bytes, 16, 1, error, sizeof(error)) != 0) {
+	*rig = (struct bench_rig){.settings = rig->settings, .cuda = rig->cuda};
+	if ((rig->cuda ? replay_device_init_gpu : replay_device_init)(&rig->device, token_bytes, 16, 1, error,
+		    sizeof(error)) != 0) {
 		fprintf(stderr, "kvferry bench: %s\n", error);
 		return -1;
 	}

@@ -11,6 +11,7 @@ enum option {
 	OPT_SLICES,
 	OPT_TOKEN_BYTES,
 	OPT_CHUNKS,
+	OPT_DEVICE,
 	OPT_DIR,
 	OPT_KIB,
 	OPT_RECOVERY,
@@ -25,6 +26,7 @@ static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_TOKEN_BYTES] = {"--token-bytes", "N",
 		"copy: bytes of KV a token; default 131072, short 65536", false},
 	[OPT_CHUNKS] = {"--chunks", "N", "scale: chunks resident; may be given again", true},
+	[OPT_DEVICE] = {"--device", "D", "copy: host (default), cuda: GPU 0", false},
 	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: a folder is made in it, and removed; default /var/tmp", false},
 	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096, 16384 or 32768 KiB", false},
 	[OPT_RECOVERY] = {"--recovery", NULL, "disk: only recovery, of 8192 slots of 4 MiB", false},
@@ -48,7 +50,8 @@ static const struct {
 
 static const char intro[] =
 	"  lookup   keys and lookup of a long prompt / one SHA-256 pass, Python's hash() chain\n"
-	"  copy     store and retrieve RAM <-> host device / memcpy over the same pieces\n"
+	"  copy     store and retrieve RAM <-> host device / memcpy over the same pieces;\n"
+	"           with --device cuda RAM <-> GPU / one long page-locked copy of as many bytes\n"
 	"  scale    lookup, store and eviction as the number of resident chunks grows\n"
 	"  idle     a poll with nothing to do\n"
 	"  disk     the disk tier / fio, each way, by size of the chunks; recovery / bare reads\n"
@@ -154,11 +157,17 @@ static int parse(struct tool_args *a, struct bench *b, int argc, char **argv, si
 		(rc = tool_arg_u64(a, OPT_KIB, 64, 32768, &b->kib)) != TOOL_OK)
 		return rc;
 	b->dir = a->given[OPT_DIR];
+	b->cuda = a->given[OPT_DEVICE] && strcmp(a->given[OPT_DEVICE], "cuda") == 0;
+	if (a->given[OPT_DEVICE] && !b->cuda && strcmp(a->given[OPT_DEVICE], "host") != 0)
+		return tool_usage(a, "--device: '%.64s' is neither host nor cuda", a->given[OPT_DEVICE]);
 	if (a->n_rest != 1)
 		return tool_usage(a, "wants the name of one bench: lookup, copy, scale, idle, disk, overlap");
 	for (*which = 0; *which < N_BENCHES; ++*which) {
-		if (strcmp(a->rest[0], benches[*which].name) == 0)
-			return TOOL_OK;
+		if (strcmp(a->rest[0], benches[*which].name) != 0)
+			continue;
+		if (b->cuda && benches[*which].run != bench_copy)
+			return tool_usage(a, "--device cuda: of copy only");
+		return TOOL_OK;
 	}
 	return tool_usage(a, "no bench is called '%.64s': lookup, copy, scale, idle, disk, overlap", a->rest[0]);
 }

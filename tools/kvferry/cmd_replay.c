@@ -13,6 +13,7 @@ enum option {
 	OPT_TOKEN_BYTES,
 	OPT_BLOCK_TOKENS,
 	OPT_TRACE_BLOCK_TOKENS,
+	OPT_DEVICE,
 	OPT_RAM,
 	OPT_DISK,
 	OPT_DISK_SIZE,
@@ -47,6 +48,7 @@ static const struct tool_opt opts[N_OPTIONS] = {
 		false},
 	[OPT_TRACE_BLOCK_TOKENS] = {"--trace-block", "N",
 		"tokens of a block of the trace; default: the format's", false},
+	[OPT_DEVICE] = {"--device", "D", "where the KV cache is: host (default), cuda: on GPU 0", false},
 	[OPT_RAM] = {"--ram", "SIZE",
 		"size of the pool, chunk headers included: 256MiB, 5GB; default 256MiB", false},
 	[OPT_DISK] = {"--disk", "DIR", "directory of the disk tier; default: none", false},
@@ -103,6 +105,16 @@ static int parse_format(const struct tool_args *a, struct replay_options *o)
 	if (text && wl_format_parse(text, &o->format) != 0)
 		return tool_usage(
 			a, "--format: '%.64s' is not auto, mooncake or coding-agent", text);
+	return TOOL_OK;
+}
+
+static int parse_device(const struct tool_args *a, struct replay_options *o)
+{
+	const char *text = a->given[OPT_DEVICE];
+
+	o->cuda = text && strcmp(text, "cuda") == 0;
+	if (text && !o->cuda && strcmp(text, "host") != 0)
+		return tool_usage(a, "--device: '%.64s' is neither host nor cuda", text);
 	return TOOL_OK;
 }
 
@@ -176,6 +188,8 @@ static int check(const struct tool_args *a, struct replay_options *o)
 			(unsigned long long)o->block_tokens);
 	if (strlen(o->salt) > REPLAY_SALT_BYTES - 8)
 		return tool_usage(a, "--salt: longer than %d bytes", REPLAY_SALT_BYTES - 8);
+	if (o->cuda && o->control == REPLAY_POOL_FLIP)
+		return tool_usage(a, "--control pool-flip: not with --device cuda, it has a device of its own");
 	if (o->control == REPLAY_DROP_SALT && o->tenants == 1)
 		o->tenants = 2;
 	if (o->disk_bytes && !o->disk)
@@ -203,7 +217,8 @@ static int parse(struct tool_args *a, struct replay_options *o, int argc, char *
 		(rc = tool_arg_size(a, OPT_TIMELINE_LIMIT, 0, UINT64_C(1) << 50,
 			 &o->timeline_limit)) != TOOL_OK ||
 		(rc = tool_arg_bool(a, OPT_LOCAL_CPU, &local_cpu)) != TOOL_OK ||
-		(rc = parse_speed(a, o)) != TOOL_OK || (rc = parse_control(a, o)) != TOOL_OK)
+		(rc = parse_device(a, o)) != TOOL_OK || (rc = parse_speed(a, o)) != TOOL_OK ||
+		(rc = parse_control(a, o)) != TOOL_OK)
 		return rc;
 	tool_arg_text(a, OPT_LOCAL_CPU, &o->local_cpu);
 	tool_arg_text(a, OPT_POLICY, &o->policy);
@@ -262,7 +277,7 @@ int kvf_cmd_replay(int argc, char **argv)
 		.synopsis = "TRACE...|builtin:NAME[,KEY=VALUE]... [OPTION...]",
 		.intro = "Runs the requests of traces (files, directories) or of a built-in "
 			 "workload through an engine with\n"
-			 "a KV cache in host memory, and checks every byte that comes back.\n",
+			 "a KV cache in host memory or on a GPU, and checks every byte that comes back.\n",
 		.opts = opts,
 		.n_opts = N_OPTIONS,
 		.each = each_set,

@@ -7,6 +7,7 @@
  *   replay_session.c  sequences                replay_device.c   the "GPU": a paged KV cache in host memory
  *   replay_oracle.c   what every byte must be  replay_control.c  mistakes made on purpose
  *   replay_report.c   table and JSON           replay_host.c     heartbeat, sleeping, deadlines
+ *   gpu.c             a real GPU's memory, for --device cuda
  */
 #ifndef KVFERRY_REPLAY_H
 #define KVFERRY_REPLAY_H
@@ -16,6 +17,7 @@
 #include <stdio.h>
 
 #include "base/hist.h"
+#include "gpu.h"
 #include "kvferry/kvf_device.h"
 #include "kvferry/kvferry.h"
 #include "tool.h"
@@ -45,6 +47,7 @@ struct replay_options {
 	uint64_t chunk_size;
 	uint64_t token_bytes;
 	uint64_t block_tokens; /* of the device */
+	bool cuda; /* the device is a GPU */
 	uint64_t ram_bytes; /* 0: max_local_cpu_size of the configuration */
 	uint64_t ram_chunks; /* 0: by ram_bytes */
 	const char *disk; /* NULL: no disk tier but the configuration's */
@@ -90,7 +93,11 @@ uint64_t replay_hash_token(uint64_t hash, uint32_t token);
 /* ---- the device ---- */
 
 struct replay_device {
-	uint8_t *memory; /* [layer][plane][block][token][row] */
+	uint8_t *memory; /* [layer][plane][block][token][row]; with a GPU: what the host knows of it */
+	struct gpu *gpu; /* NULL: the memory is the device's */
+	uint8_t *gpu_memory; /* the device's, in the same order */
+	uint8_t *staging; /* page-locked: the rows of a block */
+	char gpu_error[160]; /* of a copy; from then on nothing is verified */
 	uint64_t bytes;
 	uint32_t n_layers, planes, row_bytes, block_tokens, n_blocks;
 	struct kvf_layer *layers;
@@ -106,7 +113,13 @@ struct replay_device {
 /* 0; -1 with text. */
 int replay_device_init(struct replay_device *dev, uint64_t token_bytes, uint64_t block_tokens,
 	uint64_t seed, char *error, size_t error_size);
+/* The same in the memory of GPU 0. -1 with text: also where there is none. */
+int replay_device_init_gpu(struct replay_device *dev, uint64_t token_bytes, uint64_t block_tokens,
+	uint64_t seed, char *error, size_t error_size);
 void replay_device_fini(struct replay_device *dev);
+/* Tokens [first, first + n) of a block between the GPU and what the host knows of it, all layers.
+ * Without a GPU nothing happens. */
+void replay_device_sync(struct replay_device *dev, uint32_t block, uint32_t first, uint32_t n, bool to_host);
 /* Takes n blocks anywhere. False: there are not so many. */
 bool replay_device_take(struct replay_device *dev, uint32_t *ids, uint32_t n);
 void replay_device_give(struct replay_device *dev, const uint32_t *ids, uint32_t n);
@@ -115,11 +128,11 @@ uint8_t *replay_device_row(
 
 /* Moves the cursor to `end` and computes the KV of the tokens it passes into the blocks, as a model
  * would. */
-void replay_compute(const struct replay_oracle *oracle, const struct replay_device *dev,
+void replay_compute(const struct replay_oracle *oracle, struct replay_device *dev,
 	const struct wl_request *r, const uint32_t *ids, struct replay_cursor *cursor,
 	uint64_t end);
 /* The same walk, but compares. Returns how many bytes are wrong. */
-uint64_t replay_verify(const struct replay_oracle *oracle, const struct replay_device *dev,
+uint64_t replay_verify(const struct replay_oracle *oracle, struct replay_device *dev,
 	const struct wl_request *r, const uint32_t *ids, struct replay_cursor *cursor,
 	uint64_t end);
 

@@ -131,7 +131,7 @@ static void fetch_block(
 	}
 }
 
-static uint64_t walk(const struct replay_oracle *oracle, const struct replay_device *dev,
+static uint64_t walk(const struct replay_oracle *oracle, struct replay_device *dev,
 	const struct wl_request *r, const uint32_t *ids, struct replay_cursor *cursor, uint64_t end,
 	bool compare)
 {
@@ -149,23 +149,29 @@ static uint64_t walk(const struct replay_oracle *oracle, const struct replay_dev
 		wl_request_tokens(r, first, n, tokens);
 		for (size_t i = 0; i < n; i++)
 			hash[i] = cursor->hash = replay_hash_token(cursor->hash, tokens[i]);
+		if (compare)
+			replay_device_sync(dev, ids[first / dev->block_tokens], (uint32_t)in_block,
+				(uint32_t)n, true);
 		for (uint32_t row = 0; row < oracle->n_rows; row++)
 			wrong += do_rows(oracle,
 				replay_device_row(dev, row, ids[first / dev->block_tokens],
 					(uint32_t)in_block),
 				hash, n, oracle->row_seed[row], compare);
+		if (!compare)
+			replay_device_sync(dev, ids[first / dev->block_tokens], (uint32_t)in_block,
+				(uint32_t)n, false);
 		cursor->position += n;
 	}
 	return wrong;
 }
 
-void replay_compute(const struct replay_oracle *oracle, const struct replay_device *dev,
+void replay_compute(const struct replay_oracle *oracle, struct replay_device *dev,
 	const struct wl_request *r, const uint32_t *ids, struct replay_cursor *cursor, uint64_t end)
 {
 	(void)walk(oracle, dev, r, ids, cursor, end, false);
 }
 
-uint64_t replay_verify(const struct replay_oracle *oracle, const struct replay_device *dev,
+uint64_t replay_verify(const struct replay_oracle *oracle, struct replay_device *dev,
 	const struct wl_request *r, const uint32_t *ids, struct replay_cursor *cursor, uint64_t end)
 {
 	return walk(oracle, dev, r, ids, cursor, end, true);

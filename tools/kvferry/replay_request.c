@@ -127,6 +127,8 @@ static void check_bytes(struct replay_run *run, struct replay_request *q)
 
 	wrong = replay_verify(&run->oracle, &run->device, &q->r, q->ids, &q->cursor, q->delivered);
 	run->own_ns += tool_now_ns() - begin;
+	if (run->device.gpu_error[0])
+		(void)replay_fail(run, "the GPU: %s", run->device.gpu_error);
 	res->verified_bytes += q->delivered * run->options->token_bytes;
 	res->mismatched_bytes += wrong;
 	if (!wrong)

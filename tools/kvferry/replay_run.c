@@ -30,8 +30,8 @@ static int setup(struct replay_run *run)
 
 	if (wl_open(&run->workload, &w, &error) != 0)
 		return replay_fail(run, "%s", error.text);
-	if (replay_device_init(&run->device, o->token_bytes, o->block_tokens, o->seed, run->error,
-		    sizeof(run->error)) != 0)
+	if ((o->cuda ? replay_device_init_gpu : replay_device_init)(&run->device, o->token_bytes,
+		    o->block_tokens, o->seed, run->error, sizeof(run->error)) != 0)
 		return -1;
 	if (replay_oracle_init(&run->oracle, run->device.n_layers * run->device.planes,
 		    run->device.row_bytes) != 0)
