@@ -3,175 +3,26 @@
  * The CUDA device's figures on a real card, each beside the card's own ceiling in the same run: copies by size of the
  * pieces, way and direction against one long page-locked copy; what events, words and idle looks cost; page-locking.
  *
- *	bench_gpu [--json FILE] [--total MIB]	exits 77 where there is no device
+ *	bench_gpu [--json FILE | --results DIR] [--total MIB]	exits 77 where there is no device
  *
- * Compiled with -DKVF_BENCH_FAKE it also knows --fake: over the fake runtime it shows that the program works, and
- * nothing about a card.
+ * --results: into DIR/gpu-<device>-<date>.json.
+ *
+ * With --fake it runs over the fake runtime of the tests: that shows that the program works, and nothing about a card.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
-#include "base/compiler.h"
-#include "device/cuda.h"
-#include "device/cuda_api.h"
-
-#ifdef KVF_BENCH_FAKE
+#include "gpu.h"
 #include "tests/fake/fake_cuda.h"
-#endif
 
 #define OPS (&kvf_device_cuda_ops)
 #define CHUNK 256u
 #define BLOCK 16u
 #define SLOTS 8u
-#define ROUNDS 5u
-#define CALLS 10000u
 
-static struct {
-	const struct kvf_cuda_api *api;
-	bool fake, first;
-	FILE *json;
-	size_t total;
-	double link[2]; /* GB/s */
-} b;
-
-static uint64_t now_ns(void *unused)
-{
-	struct timespec t;
-
-#ifdef KVF_BENCH_FAKE
-	if (b.fake)
-		return fake_cuda_now(unused);
-#endif
-	(void)unused;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * KVF_NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
-static void result(const char *unit, double value, const char *format, ...)
-{
-	char name[128];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(name, sizeof(name), format, args);
-	va_end(args);
-	printf("%-52s %10.3f %s\n", name, value, unit);
-	if (b.json)
-		fprintf(b.json, "%s\n  {\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\"}", b.first ? "" : ",", name,
-			value, unit);
-	b.first = false;
-}
-
-static void must(cudaError_t error, const char *what)
-{
-	if (error == cudaSuccess)
-		return;
-	fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-	exit(1);
-}
-
-static double gb_per_s(size_t bytes, uint64_t ns)
-{
-	return ns ? (double)bytes / (double)ns : 0;
-}
-
-static void drain(cudaStream_t stream)
-{
-	cudaError_t error;
-
-	while ((error = b.api->StreamQuery(stream)) == cudaErrorNotReady)
-		;
-	must(error, "stream");
-}
-
-/* --- the ceiling ------------------------------------------------------------------------------------------------- */
-
-static void bench_link(void)
-{
-	cudaStream_t stream[2];
-	void *device[2], *host[2];
-	uint64_t best[3] = { UINT64_MAX, UINT64_MAX, UINT64_MAX }, begin;
-
-	for (int i = 0; i < 2; i++) {
-		must(b.api->StreamCreateWithPriority(&stream[i], cudaStreamNonBlocking, 0), "stream");
-		must(b.api->Malloc(&device[i], b.total), "cudaMalloc");
-		must(b.api->HostAlloc(&host[i], b.total, cudaHostAllocPortable), "cudaHostAlloc");
-	}
-	for (unsigned round = 0; round < ROUNDS; round++) {
-		for (unsigned way = 0; way < 3; way++) {
-			begin = now_ns(NULL);
-			if (way != 1)
-				must(b.api->MemcpyAsync(host[0], device[0], b.total, cudaMemcpyDeviceToHost, stream[0]),
-				     "D2H");
-			if (way != 0)
-				must(b.api->MemcpyAsync(device[1], host[1], b.total, cudaMemcpyHostToDevice, stream[1]),
-				     "H2D");
-			drain(stream[0]);
-			drain(stream[1]);
-			best[way] = kvf_min_u64(best[way], now_ns(NULL) - begin);
-		}
-	}
-	b.link[KVF_COPY_GATHER] = gb_per_s(b.total, best[0]);
-	b.link[KVF_COPY_SCATTER] = gb_per_s(b.total, best[1]);
-	result("GB/s", b.link[0], "ceiling D2H");
-	result("GB/s", b.link[1], "ceiling H2D");
-	result("GB/s", gb_per_s(2 * b.total, best[2]), "ceiling both ways");
-	for (int i = 0; i < 2; i++) {
-		must(b.api->StreamDestroy(stream[i]), "stream");
-		must(b.api->Free(device[i]), "cudaFree");
-		must(b.api->FreeHost(host[i]), "cudaFreeHost");
-	}
-}
-
-static void bench_calls(void)
-{
-	cudaStream_t stream;
-	cudaEvent_t event;
-	uint64_t begin;
-
-	must(b.api->StreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0), "stream");
-	must(b.api->EventCreateWithFlags(&event, cudaEventDisableTiming), "event");
-	begin = now_ns(NULL);
-	for (unsigned i = 0; i < CALLS; i++)
-		must(b.api->EventRecord(event, stream), "record");
-	result("ns", (double)(now_ns(NULL) - begin) / CALLS, "cudaEventRecord");
-	drain(stream);
-	begin = now_ns(NULL);
-	for (unsigned i = 0; i < CALLS; i++)
-		must(b.api->EventQuery(event), "query");
-	result("ns", (double)(now_ns(NULL) - begin) / CALLS, "cudaEventQuery");
-	begin = now_ns(NULL);
-	for (unsigned i = 0; i < CALLS; i++)
-		must(b.api->StreamWaitEvent(stream, event, 0), "wait");
-	result("ns", (double)(now_ns(NULL) - begin) / CALLS, "cudaStreamWaitEvent");
-	drain(stream);
-	must(b.api->EventDestroy(event), "event");
-	must(b.api->StreamDestroy(stream), "stream");
-}
-
-static void bench_page_locking(void)
-{
-	size_t n = kvf_min_u64(b.total, 1024 * KVF_MIB);
-	uint64_t begin = now_ns(NULL);
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *q;
-
-	if (p == MAP_FAILED)
-		return;
-	madvise(p, n, MADV_HUGEPAGE);
-	memset(p, 1, n);
-	must(b.api->HostRegister(p, n, cudaHostRegisterPortable), "cudaHostRegister");
-	result("GB/s", gb_per_s(n, now_ns(NULL) - begin), "mmap, huge pages, touch, cudaHostRegister");
-	must(b.api->HostUnregister(p), "cudaHostUnregister");
-	munmap(p, n);
-	begin = now_ns(NULL);
-	must(b.api->HostAlloc(&q, n, cudaHostAllocPortable), "cudaHostAlloc");
-	result("GB/s", gb_per_s(n, now_ns(NULL) - begin), "cudaHostAlloc");
-	must(b.api->FreeHost(q), "cudaFreeHost");
-}
+struct bench_gpu b;
 
 /* --- the device -------------------------------------------------------------------------------------------------- */
 
@@ -195,6 +46,7 @@ static void complete(struct kvf_device_host *host, struct kvf_copy *copy, int st
 	struct rig *rig = kvf_container_of(host, struct rig, host);
 
 	copy->link = NULL;
+	copy->status = status;
 	rig->n_done++;
 	rig->n_bad += status != 0;
 }
@@ -247,7 +99,7 @@ static void close_rig(struct rig *rig)
 	free(rig->layers);
 }
 
-/* All slots, once. Returns the time; *cpu: of the calls that issue. */
+/* All slots, once; direction 2: every other one the other way. Returns the time; *cpu: of the calls that issue. */
 static uint64_t move_all(struct rig *rig, uint32_t direction, uint64_t *cpu)
 {
 	static struct kvf_copy copies[SLOTS];
@@ -259,7 +111,8 @@ static uint64_t move_all(struct rig *rig, uint32_t direction, uint64_t *cpu)
 	*cpu = 0;
 	for (i = 0; i < SLOTS; i++) {
 		lists[i] = (struct kvf_block_list){ rig->ids + i * (CHUNK / BLOCK), CHUNK / BLOCK, 0 };
-		copies[i] = (struct kvf_copy){ .direction = direction, .payload_bytes = (uint32_t)rig->slot,
+		copies[i] = (struct kvf_copy){ .direction = direction < 2 ? direction : i % 2,
+					       .payload_bytes = (uint32_t)rig->slot,
 					       .payload = rig->pool + i * rig->slot, .chunk_tokens = CHUNK, .n = CHUNK,
 					       .n_layers = UINT32_MAX, .n_groups = 1, .groups = &lists[i] };
 		at = now_ns(NULL);
@@ -274,12 +127,13 @@ static uint64_t move_all(struct rig *rig, uint32_t direction, uint64_t *cpu)
 
 static void bench_copies(size_t piece, enum kvf_copy_way way)
 {
-	static const char *const names[2] = { "D2H", "H2D" };
+	static const char *const names[3] = { "D2H", "H2D", "both ways" };
+	double ceilings[3] = { b.link[0], b.link[1], b.both };
 	struct kvf_cuda_stats stats;
 	struct rig rig;
 
 	if (open_rig(&rig, piece, way, true)) {
-		for (uint32_t direction = 0; direction < 2; direction++) {
+		for (uint32_t direction = 0; direction < 3; direction++) {
 			uint64_t best = UINT64_MAX, best_cpu = 0, cpu, ns;
 
 			for (unsigned round = 0; round < ROUNDS; round++) {
@@ -287,7 +141,7 @@ static void bench_copies(size_t piece, enum kvf_copy_way way)
 				best_cpu = ns < best ? cpu : best_cpu;
 				best = kvf_min_u64(best, ns);
 			}
-			result("of ceiling", gb_per_s(rig.slot * SLOTS, best) / b.link[direction],
+			result("of ceiling", gb_per_s(rig.slot * SLOTS, best) / ceilings[direction],
 			       "%s %s, pieces of %zu",
 			       names[direction], kvf_plan_way_name(way), piece);
 			result("us CPU a chunk", (double)best_cpu / SLOTS / 1000, "%s %s, pieces of %zu",
@@ -338,10 +192,167 @@ static void bench_idle_looks(bool word)
 	close_rig(&rig);
 }
 
+/* --- beside the host's work -------------------------------------------------------------------------------------- */
+
+#ifdef KVF_CUDA_KERNELS
+extern const unsigned long long kvf_gemm_fatbin[];
+
+struct gemm {
+	cudaLibrary_t library;
+	cudaKernel_t kernel;
+	cudaStream_t stream;
+	void *at[3];
+	uint64_t in_flight, done;
+	cudaEvent_t event[4];
+};
+
+#define GEMM_N 1024u
+#define GEMM_NS (300 * KVF_NS_PER_MS)
+#define BUSY 1 /* kvf_copy.status, which is 0 or less when it is done */
+
+static void gemm_open(struct gemm *g)
+{
+	must(b.api->LibraryLoadData(&g->library, kvf_gemm_fatbin, NULL, NULL, 0, NULL, NULL, 0), "gemm");
+	must(b.api->LibraryGetKernel(&g->kernel, g->library, "kvf_bench_gemm"), "gemm");
+	must(b.api->StreamCreateWithPriority(&g->stream, cudaStreamNonBlocking, 0), "stream");
+	for (int i = 0; i < 3; i++)
+		must(b.api->Malloc(&g->at[i], (size_t)GEMM_N * GEMM_N * sizeof(float)), "cudaMalloc");
+	for (int i = 0; i < 4; i++)
+		must(b.api->EventCreateWithFlags(&g->event[i], cudaEventDisableTiming), "event");
+}
+
+/* Keeps four of them in the stream. */
+static void gemm_turn(struct gemm *g)
+{
+	unsigned n = GEMM_N;
+	void *args[] = { &g->at[0], &g->at[1], &g->at[2], &n };
+
+	while (g->in_flight && b.api->EventQuery(g->event[g->done % 4]) == cudaSuccess) {
+		g->done++;
+		g->in_flight--;
+	}
+	(void)b.api->GetLastError();
+	while (g->in_flight < 4) {
+		must(b.api->LaunchKernel((const void *)g->kernel, (dim3){ GEMM_N / 32, GEMM_N / 32, 1 },
+					 (dim3){ 32, 32, 1 }, args, 0, g->stream),
+		     "gemm");
+		must(b.api->EventRecord(g->event[(g->done + g->in_flight) % 4], g->stream), "event");
+		g->in_flight++;
+	}
+}
+
+/* GEMMs a second, beside copies in both directions without a pause (rig) or alone (NULL). */
+static double gemm_rate(struct gemm *g, struct rig *rig)
+{
+	uint64_t begin = now_ns(NULL), first = g->done;
+	static struct kvf_copy copies[SLOTS];
+	static struct kvf_block_list lists[SLOTS];
+	unsigned i, next = 0;
+
+	if (rig)
+		rig->n_done = 0;
+	while (now_ns(NULL) - begin < GEMM_NS) {
+		gemm_turn(g);
+		for (; rig && copies[next % SLOTS].status != BUSY; next++) {
+			i = next % SLOTS;
+			lists[i] = (struct kvf_block_list){ rig->ids + i * (CHUNK / BLOCK), CHUNK / BLOCK, 0 };
+			copies[i] = (struct kvf_copy){ .direction = i % 2, .payload_bytes = (uint32_t)rig->slot,
+						       .payload = rig->pool + i * rig->slot, .chunk_tokens = CHUNK,
+						       .n = CHUNK, .n_layers = UINT32_MAX, .n_groups = 1,
+						       .groups = &lists[i] };
+			copies[i].status = BUSY;
+			if (OPS->copy(rig->dev, &copies[i]) != KVF_OK) {
+				copies[i].status = 0;
+				break;
+			}
+		}
+		if (rig)
+			OPS->progress(rig->dev, 1);
+	}
+	while (rig && rig->n_done < next)
+		OPS->progress(rig->dev, 1);
+	return (double)(g->done - first) * 1e9 / (double)(now_ns(NULL) - begin);
+}
+
+static void bench_gemm(void)
+{
+	struct gemm g = { .done = 0 };
+	int sms = 0;
+
+	if (b.fake)
+		return;
+	gemm_open(&g);
+	must(b.api->DeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, 0), "attribute");
+	printf("    SMs: %d; the kernel's way takes at most %d\n", sms, sms / 4 > 24 ? 24 : sms / 4);
+	(void)gemm_rate(&g, NULL);
+	for (enum kvf_copy_way way = KVF_WAY_AUTO; way < KVF_WAYS; way++) {
+		struct rig rig;
+		double alone, beside;
+
+		if (open_rig(&rig, 65536, way, true)) {
+			alone = gemm_rate(&g, NULL);
+			beside = gemm_rate(&g, &rig);
+			alone = (alone + gemm_rate(&g, NULL)) / 2;
+			result("of alone", beside / alone, "GEMM loop during offload, %s", kvf_plan_way_name(way));
+		}
+		close_rig(&rig);
+	}
+	drain(g.stream);
+	for (int i = 0; i < 4; i++)
+		must(b.api->EventDestroy(g.event[i]), "event");
+	for (int i = 0; i < 3; i++)
+		must(b.api->Free(g.at[i]), "cudaFree");
+	must(b.api->StreamDestroy(g.stream), "stream");
+	must(b.api->LibraryUnload(g.library), "gemm");
+}
+#else
+static void bench_gemm(void)
+{
+	printf("GEMM loop during offload: not measured, this build has no nvcc\n");
+}
+#endif
+
+/* --- results ----------------------------------------------------------------------------------------------------- */
+
+static void name_card(void)
+{
+	struct cudaDeviceProp card;
+
+	must(b.api->GetDeviceProperties(&card, 0), "cudaGetDeviceProperties");
+	snprintf(b.card, sizeof(b.card), "%.60s", card.name);
+	for (char *p = b.card; *p; p++)
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9')))
+			*p = '-';
+}
+
+static void open_json(const char *path, const char *dir)
+{
+	char named[512], day[16];
+	time_t now = time(NULL);
+	struct tm tm;
+	int driver = 0, runtime = 0;
+
+	if (!path && !dir)
+		return;
+	strftime(day, sizeof(day), "%Y-%m-%d", gmtime_r(&now, &tm));
+	snprintf(named, sizeof(named), "%s/gpu-%s-%s.json", dir ? dir : ".", b.card, day);
+	b.json = fopen(path ? path : named, "w");
+	if (!b.json) {
+		fprintf(stderr, "bench_gpu: %s: cannot be written\n", path ? path : named);
+		exit(1);
+	}
+	(void)b.api->DriverGetVersion(&driver);
+	(void)b.api->RuntimeGetVersion(&runtime);
+	fprintf(b.json,
+		"{\"fake\": %s, \"device\": \"%s\", \"driver\": %d, \"runtime\": %d, \"version\": \"%s\", "
+		"\"date\": \"%s\", \"total_bytes\": %zu, \"results\": [",
+		b.fake ? "true" : "false", b.card, driver, runtime, kvf_version(), day, b.total);
+}
+
 int main(int argc, char **argv)
 {
 	static const size_t pieces[] = { 4096, 16384, 65536, 262144, 2097152 };
-	const char *path = NULL;
+	const char *path = NULL, *dir = NULL;
 	int n = 0;
 
 	b.total = 256 * KVF_MIB;
@@ -350,33 +361,35 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--json") && i + 1 < argc)
 			path = argv[++i];
+		else if (!strcmp(argv[i], "--results") && i + 1 < argc)
+			dir = argv[++i];
 		else if (!strcmp(argv[i], "--total") && i + 1 < argc)
 			b.total = strtoul(argv[++i], NULL, 10) * KVF_MIB;
 		else
 			b.fake |= !strcmp(argv[i], "--fake");
 	}
-#ifdef KVF_BENCH_FAKE
 	if (b.fake) {
 		fake_cuda_reset(&fake_cuda_usual);
 		b.api = &fake_cuda_api;
 	}
-#endif
 	if (b.api->GetDeviceCount(&n) != cudaSuccess || n == 0) {
 		printf("*** SKIPPED: no CUDA device ***\n");
 		return 77;
 	}
-	b.json = path ? fopen(path, "w") : NULL;
-	if (b.json)
-		fprintf(b.json, "{\"fake\": %s, \"total_bytes\": %zu, \"results\": [", b.fake ? "true" : "false",
-			b.total);
+	name_card();
+	open_json(path, dir);
 	bench_link();
 	bench_calls();
+	bench_host_func();
+	bench_word();
+	bench_batch_sizes();
 	bench_page_locking();
 	for (size_t i = 0; i < KVF_ARRAY_LEN(pieces); i++)
 		for (enum kvf_copy_way way = KVF_WAY_AUTO; way < KVF_WAYS; way++)
 			bench_copies(pieces[i], way);
 	bench_idle_looks(false);
 	bench_idle_looks(true);
+	bench_gemm();
 	if (b.json) {
 		fprintf(b.json, "\n]}\n");
 		fclose(b.json);

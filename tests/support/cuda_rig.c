@@ -5,8 +5,63 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/harness.h"
+
+static const struct kvf_cuda_api *card; /* NULL: the fake */
+
+bool cuda_rig_use_card(const struct kvf_cuda_api *api)
+{
+	int n = 0;
+
+	if (api->GetDeviceCount(&n) != cudaSuccess || n == 0)
+		return false;
+	card = api;
+	return true;
+}
+
+bool cuda_rig_on_card(void)
+{
+	return card != NULL;
+}
+
+static const struct kvf_cuda_api *runtime(void)
+{
+	return card ? card : &fake_cuda_api;
+}
+
+int cuda_rig_devices(void)
+{
+	int n = 1;
+
+	if (!card)
+		return fake_cuda_devices();
+	(void)card->GetDeviceCount(&n);
+	return n;
+}
+
+uint64_t cuda_rig_now(void *unused)
+{
+	struct timespec t;
+
+	if (!card)
+		return fake_cuda_now(unused);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * KVF_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* Between a card's memory and the host's, to the end. */
+static void card_copy(void *to, const void *from, size_t n, enum cudaMemcpyKind kind)
+{
+	cudaStream_t stream;
+
+	CU_ASSERT_EQUAL_FATAL(card->StreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0), cudaSuccess);
+	CU_ASSERT_EQUAL_FATAL(card->MemcpyAsync(to, from, n, kind, stream), cudaSuccess);
+	while (card->StreamQuery(stream) == cudaErrorNotReady)
+		;
+	CU_ASSERT_EQUAL(card->StreamDestroy(stream), cudaSuccess);
+}
 
 static void rig_complete(struct kvf_device_host *host, struct kvf_copy *copy, int status)
 {
@@ -34,9 +89,10 @@ static size_t memory_of(const struct cuda_rig *rig, const void *p)
 /* Tensors go where the first layer that lies in them is; K and V of a layer are on one device. */
 static void build_twin(struct cuda_rig *rig, struct gen_rng *rng, int devices)
 {
-	const struct kvf_cuda_api *api = &fake_cuda_api;
-	int *where = malloc(rig->gen.n_memory * sizeof(*where)), before = fake_cuda_current_device();
+	const struct kvf_cuda_api *api = runtime();
+	int *where = malloc(rig->gen.n_memory * sizeof(*where)), before = 0;
 
+	(void)api->GetDevice(&before);
 	for (size_t i = 0; i < rig->gen.n_memory; i++)
 		where[i] = -1;
 	rig->layout = rig->gen.layout;
@@ -73,15 +129,36 @@ static void build_twin(struct cuda_rig *rig, struct gen_rng *rng, int devices)
 
 void cuda_rig_upload(struct cuda_rig *rig)
 {
-	for (size_t i = 0; i < rig->gen.n_memory; i++)
-		memcpy(fake_cuda_shadow(rig->device_memory[i]), rig->gen.memory[i].p, rig->gen.memory[i].n);
+	for (size_t i = 0; i < rig->gen.n_memory; i++) {
+		const struct gen_memory *m = &rig->gen.memory[i];
+
+		if (card)
+			card_copy(rig->device_memory[i], m->p, m->n, cudaMemcpyHostToDevice);
+		else
+			memcpy(fake_cuda_shadow(rig->device_memory[i]), m->p, m->n);
+	}
+}
+
+static bool card_equal(const void *device, const struct gen_memory *memory)
+{
+	uint8_t *now = malloc(memory->n);
+	bool same;
+
+	card_copy(now, device, memory->n, cudaMemcpyDeviceToHost);
+	same = !memcmp(now, memory->p, memory->n);
+	free(now);
+	return same;
 }
 
 bool cuda_rig_equal(const struct cuda_rig *rig)
 {
-	for (size_t i = 0; i < rig->gen.n_memory; i++)
-		if (memcmp(fake_cuda_shadow(rig->device_memory[i]), rig->gen.memory[i].p, rig->gen.memory[i].n))
+	for (size_t i = 0; i < rig->gen.n_memory; i++) {
+		const struct gen_memory *m = &rig->gen.memory[i];
+
+		if (card ? !card_equal(rig->device_memory[i], m) :
+			   memcmp(fake_cuda_shadow(rig->device_memory[i]), m->p, m->n) != 0)
 			return false;
+	}
 	return true;
 }
 
@@ -100,7 +177,7 @@ void cuda_rig_build(struct cuda_rig *rig, uint64_t seed)
 {
 	struct gen_rng rng = { seed };
 
-	build_twin(rig, &rng, fake_cuda_devices());
+	build_twin(rig, &rng, cuda_rig_devices());
 }
 
 int cuda_rig_open(struct cuda_rig *rig, uint64_t seed)
@@ -118,7 +195,7 @@ int cuda_rig_open(struct cuda_rig *rig, uint64_t seed)
 	rig->slot_bytes = (rig->plan.payload_bytes + 8191) / 4096 * 4096;
 	rig->pool = aligned_alloc(4096, rig->slot_bytes * CUDA_RIG_SLOTS);
 	memset(rig->pool, 0x11, rig->slot_bytes * CUDA_RIG_SLOTS);
-	rig->options.api = &fake_cuda_api;
+	rig->options.api = runtime();
 	rig->options.chunk_tokens = rig->chunk_size;
 	CU_ASSERT_EQUAL_FATAL(kvf_cuda_device_new(&rig->mem, &rig->options, &rig->dev), KVF_OK);
 	rc = CUDA_OPS->open(rig->dev, &rig->host, &rig->layout, &rig->caps);
@@ -153,6 +230,8 @@ void cuda_rig_drop(struct cuda_rig *rig)
 	CU_ASSERT_EQUAL(rig->n_twice, 0);
 	for (uint32_t g = 0; g < rig->layout.n_groups; g++)
 		free((void *)(uintptr_t)rig->groups[g].layers);
+	for (size_t i = 0; card && i < rig->gen.n_memory; i++)
+		CU_ASSERT_EQUAL(card->Free(rig->device_memory[i]), cudaSuccess);
 	free(rig->device_memory);
 	free(rig->pool);
 	gen_layout_fini(&rig->gen);
@@ -164,6 +243,8 @@ void cuda_rig_close(struct cuda_rig *rig)
 	size_t n = rig->gen.n_memory;
 
 	cuda_rig_drop(rig);
+	if (card)
+		return;
 	CU_ASSERT_EQUAL(fake_cuda_live(), n);
 	CU_ASSERT_EQUAL(fake_cuda_violations(), 0);
 	if (fake_cuda_violations())
@@ -180,9 +261,10 @@ void cuda_rig_prepare(struct cuda_rig *rig, struct gen_copy *gc, enum kvf_copy_d
 
 bool cuda_rig_await(struct cuda_rig *rig, unsigned n)
 {
-	for (unsigned i = 0; i < 200000 && rig->n_done < n; i++) {
+	for (uint64_t i = 0; i < (card ? 1000000000 : 200000) && rig->n_done < n; i++) {
 		CUDA_OPS->progress(rig->dev, 1u << 20);
-		fake_cuda_advance(200 + 100 * i);
+		if (!card)
+			fake_cuda_advance(200 + 100 * i);
 	}
 	return rig->n_done >= n;
 }

@@ -2,6 +2,8 @@
 /*
  * The CUDA device over the fake runtime, with a layout that exists twice: in host memory, where the slow reference
  * works, and in device memory. Plays the engine: a pool of page-locked slots, completions by number.
+ *
+ * Over a real runtime too (cuda_rig_use_card), where a test asks for nothing that only the fake can do.
  */
 #ifndef KVF_TESTS_CUDA_RIG_H
 #define KVF_TESTS_CUDA_RIG_H
@@ -35,6 +37,14 @@ struct cuda_rig {
 	char text[2048];
 	struct kvf_report report;
 };
+
+/* From now on rigs are on real cards. False: there is none. */
+bool cuda_rig_use_card(const struct kvf_cuda_api *api);
+bool cuda_rig_on_card(void);
+/* GPUs there are: of the fake, as it was reset. */
+int cuda_rig_devices(void);
+/* The clock of what the rig is on, for options.now_ns. */
+uint64_t cuda_rig_now(void *unused);
 
 /* Puts the layout into device memory. cuda_rig_open() does it where it was not done. */
 void cuda_rig_build(struct cuda_rig *rig, uint64_t seed);

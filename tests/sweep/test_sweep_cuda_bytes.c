@@ -6,6 +6,7 @@
  * counted, and a sweep that left out a combination fails: so a way that quietly became another one shows.
  *
  * `make check` runs SEEDS cases, KVF_CUDA_BYTES=N (make sweep-cuda-bytes) N of them; KVF_CUDA_BYTES_SEED=S only one.
+ * KVF_CUDA_REAL=1 (make check-gpu): on the cards of this machine instead of the fake's; 77 where there are none.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +106,7 @@ static void make_case(struct bytes_case *c, uint64_t seed, enum kvf_copy_way way
 	c->rig.options.staging_bytes = gen_below(&rng, 2) ? c->staging : 20 * c->staging;
 	c->rig.options.copy = way;
 	c->rig.options.word = gen_below(&rng, 2);
-	c->rig.options.now_ns = way == KVF_WAY_AUTO ? fake_cuda_now : NULL;
+	c->rig.options.now_ns = way == KVF_WAY_AUTO ? cuda_rig_now : NULL;
 }
 
 static void count(const struct bytes_case *c, const struct gen_copy *gc, enum kvf_copy_way way)
@@ -203,7 +204,8 @@ static void check_met(void)
 			CU_ASSERT_TRUE(met.dtype[i][way] > 0);
 		CU_ASSERT_TRUE(met.partial[way] > 10 && met.inside[way] > 10 && met.nulls[way] > 10);
 		CU_ASSERT_TRUE(met.padded[way] > 10 && met.mla[way] > 10 && met.groups[way] > 10);
-		CU_ASSERT_TRUE(met.devices[way] > 10 && met.layers[way] > 10 && met.words[way] > 10);
+		CU_ASSERT_TRUE(met.layers[way] > 10 && met.words[way] > 10);
+		CU_ASSERT_TRUE(met.devices[way] > 10 || (cuda_rig_on_card() && cuda_rig_devices() == 1));
 	}
 	for (uint32_t i = 1; i <= MAX_BLOCK; i++)
 		blocks += met.block[i] > 0;
@@ -227,8 +229,13 @@ static void test_sweep(void)
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = { { "sweep", test_sweep } };
-	int rc = kvf_test_main("sweep_cuda_bytes", tests, KVF_ARRAY_LEN(tests), argc, argv);
+	int rc;
 
+	if (getenv("KVF_CUDA_REAL") && !cuda_rig_use_card(&kvf_cuda_real)) {
+		printf("*** SKIPPED: no CUDA device ***\n");
+		return 77;
+	}
+	rc = kvf_test_main("sweep_cuda_bytes", tests, KVF_ARRAY_LEN(tests), argc, argv);
 	fake_cuda_reset(&fake_cuda_usual);
 	return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CUDA device's bytes, over the fake runtime: every layout, order, dtype and block size, by every way of
- * copying. */
+ * copying. With KVF_CUDA_REAL=1 over the real one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,8 +193,13 @@ int main(int argc, char **argv)
 		{ "nulls_by_kernel", test_nulls_by_kernel },
 		{ "stats", test_stats },
 	};
-	int rc = kvf_test_main("cuda_bytes", tests, KVF_ARRAY_LEN(tests), argc, argv);
+	int rc;
 
+	if (getenv("KVF_CUDA_REAL") && !cuda_rig_use_card(&kvf_cuda_real)) {
+		printf("*** SKIPPED: no CUDA device ***\n");
+		return 77;
+	}
+	rc = kvf_test_main("cuda_bytes", tests, KVF_ARRAY_LEN(tests), argc, argv);
 	fake_cuda_reset(&fake_cuda_usual);
 	return rc;
 }
