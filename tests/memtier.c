@@ -42,8 +42,10 @@ static unsigned submit(void *self, struct kvf_tier_req *const *reqs, unsigned n)
 	while (taken < n && m->n_held < MEMTIER_MAX && (!m->room || m->n_held < m->room) &&
 	       reqs[taken]->kind != m->full_kind)
 		m->held[m->n_held++] = reqs[taken++];
-	for (unsigned i = 0; i < taken; i++)
+	for (unsigned i = 0; i < taken; i++) {
+		m->last[reqs[i]->kind] = *reqs[i];
 		note_name(m, reqs[i]);
+	}
 	if (m->n_held > m->most_held)
 		m->most_held = m->n_held;
 	return taken;

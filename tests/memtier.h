@@ -35,6 +35,7 @@ struct memtier {
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */
 	uint32_t full_kind; /* accept none of this kind; 0 = all are welcome */
 	uint32_t room;	  /* accept at most so many at once; 0 = any number */
+	struct kvf_tier_req last[KVF_REQ_CLEAR + 1]; /* of each kind, as it was accepted */
 	/* KVF_TIER_WIRE: the different names that requests had. */
 	struct {
 		char text[256];

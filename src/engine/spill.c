@@ -206,7 +206,6 @@ static bool begin_leg(struct kvf_engine *e, struct kvf_spill *spill, struct kvf_
 		return false;
 	put->spill = spill;
 	put->tier = tier->number;
-	put->begun_ns = e->clock.now_ns;
 	leg->put = put;
 	tier->n_spills++;
 	tier->stats.queued_spills--;

@@ -101,8 +101,9 @@ int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *sel
 					     .wire_meta = kvf_wire_host_meta,
 					     .wire_payload = kvf_wire_host_payload };
 	init_lists(tier);
-	/* Ranks and restarts differ, the same simulation does not. */
-	kvf_breaker_init(&tier->breaker, kvf_load_u64(e->fingerprint) ^ e->clock.now_ns ^ tier->number);
+	/* Ranks, restarts and tiers differ, the same simulation does not. */
+	kvf_breaker_init(&tier->breaker,
+			 kvf_load_u64(e->fingerprint) ^ e->clock.now_ns ^ (uint64_t)tier->number << 32);
 	rc = ops->open(self, &tier->host, &open, &tier->caps);
 	tier->host.report = NULL;
 	if (rc)
@@ -384,7 +385,6 @@ bool kvf_tiers_turn(struct kvf_engine *e)
 		if (tier->in_flight || due <= e->clock.now_ns)
 			more |= tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;
 		take_done(e, tier);
-		more |= !tier->backlog && has_queue(e, tier);
 	}
 	return more;
 }

@@ -124,7 +124,7 @@ struct kvf_put {
 	struct kvf_tier_req req;
 	struct kvf_heap_node deadline;
 	struct kvf_spill *spill;
-	uint64_t begun_ns, sent_ns;
+	uint64_t sent_ns;
 	uint8_t tier;
 	bool orphan; /* too late: counted as failed, still in flight */
 	bool removed; /* a remove was answered meanwhile: who came first is unknown */
@@ -212,8 +212,8 @@ uint64_t kvf_scrub_deadline(const struct kvf_engine *e);
 int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *self, uint32_t bit,
 		 const struct kvf_open_params *params);
 void kvf_tiers_close(struct kvf_engine *e);
-/* Collects completions, sends what waits, gives the tiers their time. Returns true while there is more to do at once.
- */
+/* Collects completions, sends what waits, gives the tiers their time. Returns true while a tier has more to do at once;
+ * what is queued for them makes kvf_tiers_deadline() 0. */
 bool kvf_tiers_turn(struct kvf_engine *e);
 uint64_t kvf_tiers_deadline(const struct kvf_engine *e);
 /* Would a request be sent now? Switched on, and its breaker closed or due for a probe. */

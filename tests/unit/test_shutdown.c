@@ -165,6 +165,13 @@ static void test_cancel(void)
 	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].queued_spills, 0);
 	kvf_prep_flush(&op);
 	CU_ASSERT_EQUAL(kvf_submit(r.engine, &op, 1, &(uint64_t){ 0 }), KVF_ESHUTDOWN);
+	/* Also what comes after the word. */
+	for (uint32_t i = 0; i < r.engine->index.used; i++)
+		if (kvf_index_entry(&r.engine->index, i)->state == KVF_ENTRY_RESIDENT)
+			kvf_spill_queue(r.engine, i, 1);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].queued_spills, 12);
+	tier_rig_poll(&r, 1);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].queued_spills, 0);
 	tier_rig_poll(&r, 2);
 	CU_ASSERT_EQUAL(kvf_poll(r.engine, &c, 1), 1);
 	CU_ASSERT_EQUAL(c.op_id, id);
