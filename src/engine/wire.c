@@ -60,7 +60,6 @@ static void fill_meta(const struct kvf_engine *e, uint32_t n_tokens, struct kvf_
 		fill_opaque(e, n_tokens, meta);
 		return;
 	}
-	memset(meta, 0, offsetof(struct kvf_wire_meta, groups));
 	meta->length = kvf_layout_payload_bytes(&e->plan, n_tokens);
 	meta->format = layout->groups[0].planes == 1 ? KVF_WIRE_KV_MLA : KVF_WIRE_KV_2LTD;
 	meta->n_groups = layout->n_groups;
@@ -215,7 +214,6 @@ static int print_frame(struct kvf_engine *e, const struct kvf_identity *id, enum
 			      kvf_wire_ip_key_print(&ip, era, w->head, sizeof(w->head), report);
 	if (n < 0)
 		return n;
-	w->tail_n = 0;
 	if (!multiprocess(e) && era != KVF_WIRE_IP_VLLM) {
 		(void)append(w->tail, sizeof(w->tail), &w->tail_n, "@", 1);
 		(void)append(w->tail, sizeof(w->tail), &w->tail_n, kvf_wire_dtype_name(ip.dtype),

@@ -138,6 +138,15 @@ static void test_progress_knows_its_entry(void)
 	CU_ASSERT_EQUAL(out[0].tokens, 0);
 	CU_ASSERT_EQUAL(out[1].op_id, 1);
 	CU_ASSERT_EQUAL(out[1].tokens, 9);
+	/* Reaped once more, and every place is somebody's: nothing is said this time. */
+	CU_ASSERT_EQUAL(r.engine->ring.reserved, 0);
+	CU_ASSERT_FALSE(kvf_ring_reserve(r.engine, 3 * MAX_OPS + 1));
+	CU_ASSERT_TRUE(kvf_ring_reserve(r.engine, 3 * MAX_OPS));
+	kvf_ring_progress(r.engine, a, &c);
+	CU_ASSERT_EQUAL(r.engine->ring.n, 0);
+	CU_ASSERT_EQUAL(r.engine->ring.reserved, 3 * MAX_OPS);
+	kvf_ring_unreserve(r.engine, 3 * MAX_OPS);
+	CU_ASSERT_EQUAL(kvf_ring_reap(r.engine, out, 3 * MAX_OPS), 0);
 	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
 	free(a);
 	rig_close(&r);

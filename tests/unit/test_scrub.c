@@ -102,12 +102,123 @@ static void test_idle(void)
 	rig_close(&r);
 }
 
+static struct kvf_record record_of(struct rig *r, uint32_t chunk)
+{
+	uint8_t key[KVF_KEY_BYTES];
+	struct kvf_record rec;
+
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_key(r->seq, chunk, key), KVF_OK);
+	kvf_entry_record(r->engine, kvf_index_find(&r->engine->index, key), &rec);
+	return rec;
+}
+
+static const uint8_t *payload_of(struct rig *r, uint32_t chunk)
+{
+	uint8_t key[KVF_KEY_BYTES];
+	uint32_t entry;
+
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_key(r->seq, chunk, key), KVF_OK);
+	entry = kvf_index_find(&r->engine->index, key);
+	return kvf_pool_addr(&r->engine->pool, kvf_index_entry(&r->engine->index, entry)->slot) + KVF_SLOT_HEADER_BYTES;
+}
+
+/* One chunk every ten milliseconds, to the nanosecond, in turn; what is pinned, and what is not resident, is passed
+ * over, a bounded number at once. The first visit remembers the checksum. */
+static void test_walk(void)
+{
+	static const struct kvf_clock clock = { sizeof(clock), fake_clock, NULL };
+	struct kvf_engine *e;
+	struct kvf_list other;
+	struct rig r;
+
+	fake_now = KVF_NS_PER_S;
+	rig_open(&r, &(struct rig_options){
+			     .slots = 700, .extra_key = "kvf_scrub", .extra_value = "idle", .clock = &clock });
+	e = r.engine;
+	CU_ASSERT_EQUAL(kvf_scrub_deadline(e), KVF_NEVER); /* nothing to look at */
+	store(&r, 4);
+	for (int i = 0; i < 50; i++)
+		kvf_poll(e, NULL, 0);
+	for (uint32_t i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(record_of(&r, i).checksum != 0, i == 0);
+	for (uint32_t i = 1; i < 4; i++) {
+		CU_ASSERT_EQUAL(kvf_next_deadline_ns(e), fake_now + 10 * KVF_NS_PER_MS);
+		fake_now += 10 * KVF_NS_PER_MS - 1;
+		for (int k = 0; k < 3; k++)
+			kvf_poll(e, NULL, 0);
+		CU_ASSERT_EQUAL(record_of(&r, i).checksum, 0);
+		fake_now++;
+		for (int k = 0; k < 3; k++)
+			kvf_poll(e, NULL, 0);
+		CU_ASSERT_EQUAL(record_of(&r, i).checksum, kvf_checksum(payload_of(&r, i), e->payload_bytes));
+	}
+	/* Not while there is something else to sum. */
+	fake_now += 10 * KVF_NS_PER_MS;
+	kvf_clock_update(&e->clock);
+	kvf_list_push_back(&e->sums, &other);
+	kvf_scrub_turn(e);
+	CU_ASSERT_FALSE(kvf_list_linked(&e->scrubber.sum.link));
+	kvf_list_remove(&other);
+	/* All four in use: once round, and nothing is begun. Then one is not. */
+	for (uint32_t i = 0; i < 4; i++)
+		kvf_entry_pin(e, i);
+	e->scrubber.cursor = 0;
+	kvf_scrub_turn(e);
+	CU_ASSERT_EQUAL(e->scrubber.cursor, 0);
+	CU_ASSERT_EQUAL(e->scrubber.next_ns, fake_now + 10 * KVF_NS_PER_MS);
+	CU_ASSERT_FALSE(kvf_list_linked(&e->scrubber.sum.link));
+	kvf_entry_unpin(e, 3);
+	e->scrubber.next_ns = fake_now;
+	kvf_scrub_turn(e);
+	CU_ASSERT_TRUE(kvf_list_linked(&e->scrubber.sum.link));
+	CU_ASSERT_EQUAL(e->scrubber.entry, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		kvf_entry_unpin(e, i);
+	kvf_poll(e, NULL, 0);
+	CU_ASSERT_FALSE(kvf_list_linked(&e->scrubber.sum.link));
+	rig_close(&r);
+}
+
+/* Hundreds of chunks in use are passed over a bounded number at a time. */
+static void test_walk_bounded(void)
+{
+	static const struct kvf_clock clock = { sizeof(clock), fake_clock, NULL };
+	struct kvf_engine *e;
+	struct rig r;
+
+	fake_now = KVF_NS_PER_S;
+	rig_open(&r, &(struct rig_options){
+			     .slots = 700, .extra_key = "kvf_scrub", .extra_value = "idle", .clock = &clock });
+	e = r.engine;
+	for (uint64_t i = 0; i < 10; i++) {
+		rig_tokens(&r, 2 + i, 64 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(rig_store(&r, 0, 64 * RIG_CHUNK, 0).tokens, 64 * RIG_CHUNK);
+	}
+	kvf_poll(e, NULL, 0);
+	CU_ASSERT_FATAL(e->index.used == 640 && kvf_list_empty(&e->sums));
+	for (uint32_t i = 0; i < 640; i++)
+		kvf_entry_pin(e, i);
+	e->scrubber.cursor = 0;
+	e->scrubber.next_ns = fake_now;
+	kvf_scrub_turn(e);
+	CU_ASSERT_EQUAL(e->scrubber.cursor, KVF_TURN_SCAN);
+	e->scrubber.next_ns = fake_now;
+	kvf_scrub_turn(e);
+	CU_ASSERT_EQUAL(e->scrubber.cursor, 2 * KVF_TURN_SCAN - 640);
+	CU_ASSERT_FALSE(kvf_list_linked(&e->scrubber.sum.link));
+	for (uint32_t i = 0; i < 640; i++)
+		kvf_entry_unpin(e, i);
+	rig_close(&r);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "always", test_always },
 		{ "off", test_off },
 		{ "idle", test_idle },
+		{ "walk", test_walk },
+		{ "walk_bounded", test_walk_bounded },
 	};
 
 	return kvf_test_main("scrub", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -476,6 +476,42 @@ static void test_same_names(void)
 	same_names(KVF_TIER_RECORDS);
 }
 
+/* From the chunk on that a content id touches LMCache has no hash: those chunks go by their keys, the same in every
+ * request, and the ones before it do not. */
+static void test_no_hash(void)
+{
+	static const uint8_t id[16] = { 1, 2, 3 };
+	uint32_t tokens[3 * RIG_CHUNK];
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	tier_rig_open_more(&r, &m, 1, KVF_TIER_WIRE, (struct rig_options){ .slots = 16 });
+	rig_token_values(5, tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_open(r.engine, NULL, &r.seq), KVF_OK);
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_append_extra(r.seq, RIG_CHUNK + 5, 4, id), KVF_OK);
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_append(r.seq, tokens, 3 * RIG_CHUNK), KVF_OK);
+	rig_compute(&r, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_store(&r, 0, 3 * RIG_CHUNK, 0).tokens, 3 * RIG_CHUNK);
+	tier_rig_flush(&r);
+	CU_ASSERT_EQUAL(m.n_names, 3);
+	CU_ASSERT(strlen(m.names[0].text) < 40);
+	for (uint32_t i = 1; i < 3; i++) {
+		struct kvf_tier_req req = { 0 };
+		char key[2 * KVF_KEY_BYTES + 1];
+
+		CU_ASSERT_EQUAL(kvf_seq_key(r.seq, i, req.key), KVF_OK);
+		digits(&req, key);
+		CU_ASSERT_PTR_NOT_NULL(strstr(m.names[i].text, key));
+	}
+	kvf_prep_remove(&op, r.seq, 0, 3 * RIG_CHUNK, KVF_TIER_RAM);
+	rig_run(&r, &op);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 3 * RIG_CHUNK, 0).tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(m.n_names, 3);
+	tier_rig_close(&r, &m);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -483,6 +519,7 @@ int main(int argc, char **argv)
 		{ "meta", test_meta },		     { "dtypes", test_dtypes },	  { "no_number", test_no_number },
 		{ "payload", test_payload },
 		{ "opaque", test_opaque },	     { "refused", test_refused }, { "same_names", test_same_names },
+		{ "no_hash", test_no_hash },
 	};
 	int rc;
 
