@@ -304,7 +304,6 @@ void kvf_index_remove(struct kvf_index *index, uint32_t entry)
 		index->entry[parent].kids--;
 	kvf_index_table_take(index, kvf_index_fingerprint(e->key), entry);
 	e->parent = KVF_NIL;
-	e->kids = 0;
 	e->state = KVF_ENTRY_DOOMED;
 	index->n--;
 	index->epoch++;

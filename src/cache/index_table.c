@@ -147,13 +147,11 @@ static int move_cells(struct kvf_index *index)
 	const struct kvf_index_cell *end = index->table.cell + kvf_index_cells(&index->table) - 1;
 
 	for (; p < until || index->old.cell[p].fingerprint; p++) {
-		struct kvf_index_cell *c = &index->old.cell[p];
+		const struct kvf_index_cell *c = &index->old.cell[p];
 
-		if (!c->fingerprint)
-			continue;
-		if (put_before(&index->table, end, c))
+		/* What is before the frontier is not looked at again: it may stay as it is. */
+		if (c->fingerprint && put_before(&index->table, end, c))
 			return KVF_ENOMEM;
-		c->fingerprint = 0;
 	}
 	index->old_next = (uint32_t)p;
 	if (p < last) {

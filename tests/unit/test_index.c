@@ -382,6 +382,45 @@ static void test_verify_sees(void)
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
 }
 
+/* Keys that are not there, then keys that are, in one and the same place: what one search left behind does not answer
+ * the next one. */
+static void test_search_after_search(void)
+{
+	static const uint32_t lengths[] = { 1, 2, 63, 64, 65, 127, 128, 129, 300 };
+	enum { MOST = 300 };
+	static uint8_t keys[2][MOST][32];
+	uint32_t out[MOST];
+	struct kvf_mem mem;
+	struct kvf_index index;
+
+	kvf_mem_init(&mem, NULL);
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, MOST), KVF_OK);
+	for (uint32_t i = 0; i < MOST; i++) {
+		make_key(keys[0][i], MOST + i);
+		make_key(keys[1][i], i);
+		CU_ASSERT_EQUAL(kvf_index_insert(&index, keys[1][i], KVF_NIL), i);
+		kvf_index_entry(&index, i)->state = KVF_ENTRY_RESIDENT;
+	}
+	for (uint32_t round = 0; round < 4 * KVF_ARRAY_LEN(lengths); round++) {
+		uint32_t n = lengths[round / 4];
+
+		kvf_index_find_many(&index, (const uint8_t(*)[32])keys[round & 1], n, out);
+		for (uint32_t i = 0; i < n; i++)
+			CU_ASSERT_EQUAL(out[i], round & 1 ? i : KVF_NIL);
+		CU_ASSERT_EQUAL(
+			kvf_index_resident_prefix(&index, (const uint8_t(*)[32])keys[round & 1], n, out),
+			round & 1 ? n : 0);
+	}
+	/* It ends at the first one that is filled still. */
+	for (uint32_t stop = 0; stop < MOST; stop += 23) {
+		kvf_index_entry(&index, stop)->state = KVF_ENTRY_FILLING;
+		CU_ASSERT_EQUAL(kvf_index_resident_prefix(&index, (const uint8_t(*)[32])keys[1], MOST, NULL), stop);
+		kvf_index_entry(&index, stop)->state = KVF_ENTRY_RESIDENT;
+	}
+	kvf_index_fini(&index);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -391,6 +430,7 @@ int main(int argc, char **argv)
 		{ "stale_parent", test_stale_parent },
 		{ "many_kids", test_many_kids },
 		{ "verify_sees", test_verify_sees },
+		{ "search_after_search", test_search_after_search },
 	};
 	return kvf_test_main("index", tests, KVF_ARRAY_LEN(tests), argc, argv);
 }

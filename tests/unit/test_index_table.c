@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1
 #endif
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "cache/index_table.h"
@@ -296,6 +297,217 @@ static void test_no_address_space(void)
 #endif
 }
 
+/* Growth begins with the key that finds seven tenths of the homes taken, and not before; each table is twice the last
+ * one as long as it is small. What it takes is counted to the byte. */
+static void test_when_it_grows(void)
+{
+	struct kvf_mem mem;
+	struct kvf_index index;
+	uint8_t key[32];
+	uint32_t size = 256;
+
+	kvf_mem_init(&mem, NULL);
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 20000), KVF_OK);
+	for (uint32_t i = 0; i < 20000; i++) {
+		uint64_t bytes = (uint64_t)i * sizeof(struct kvf_entry);
+
+		CU_ASSERT_EQUAL(index.table.size, size);
+		bytes += kvf_index_cells(&index.table) * sizeof(struct kvf_index_cell);
+		if (index.old.cell)
+			bytes += kvf_index_cells(&index.old) * sizeof(struct kvf_index_cell);
+		CU_ASSERT_EQUAL(kvf_index_bytes(&index), bytes);
+		if (!index.old.cell && i == size / 10 * 7 + size % 10 * 7 / 10)
+			size *= 2;
+		if (size > 28592)
+			size = 28592; /* what 20,000 keys need, and no more */
+		make_key(key, i);
+		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
+	}
+	CU_ASSERT_EQUAL(index.table.size, size);
+	kvf_index_fini(&index);
+	CU_ASSERT_PTR_NULL(index.entry);
+	kvf_index_fini(&index); /* nothing is left to be taken down */
+	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+}
+
+/* A table of exactly the bytes from which on tables are mapped goes the way it came. */
+static void test_mapped_bound(void)
+{
+	const uint32_t cap = 90305; /* 129,024 homes and 2,048 cells: 1 MiB */
+	struct kvf_mem mem;
+	struct kvf_index index;
+	uint8_t key[32];
+
+	kvf_mem_init(&mem, NULL);
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, cap), KVF_OK);
+	for (uint32_t i = 0; i < cap; i++) {
+		make_key(key, i);
+		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
+	}
+	CU_ASSERT_EQUAL(kvf_index_cells(&index.table) * sizeof(struct kvf_index_cell), 1u << 20);
+	check(&index);
+	kvf_index_fini(&index);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+}
+
+struct counting {
+	uint64_t asked, granted;
+	bool refuse;
+};
+
+static void *counting_alloc(size_t n, void *user)
+{
+	struct counting *c = user;
+
+	c->asked++;
+	if (c->refuse)
+		return NULL;
+	c->granted++;
+	return malloc(n);
+}
+
+static void counting_release(void *p, size_t n, void *user)
+{
+	(void)n;
+	(void)user;
+	free(p);
+}
+
+/* Growth that failed is tried again with the 257th insert after it, so that a host without memory is not asked at
+ * each; up to nine tenths keys are taken meanwhile. */
+static void test_asks_seldom(void)
+{
+	struct counting counting = { 0 };
+	struct kvf_allocator allocator = { .alloc = counting_alloc, .release = counting_release, .user = &counting };
+	struct kvf_mem mem;
+	struct kvf_index index;
+	uint8_t key[32];
+	uint32_t i = 0;
+
+	kvf_mem_init(&mem, &allocator);
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 30000), KVF_OK);
+	counting.refuse = true;
+	counting.asked = 0;
+	for (; i < 179; i++) {
+		make_key(key, i);
+		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
+	}
+	CU_ASSERT_EQUAL(counting.asked, 0);
+	for (; i < 230; i++) {
+		make_key(key, i);
+		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
+		CU_ASSERT_EQUAL(counting.asked, 1);
+	}
+	make_key(key, i);
+	for (; i < 179 + 257; i++) {
+		CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
+		CU_ASSERT_EQUAL(counting.asked, 1);
+	}
+	CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
+	CU_ASSERT_EQUAL(counting.asked, 2);
+	counting.refuse = false;
+	for (i = 0; i < 256; i++)
+		CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
+	CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), 230);
+	CU_ASSERT_EQUAL(counting.asked, 3);
+	check(&index);
+	kvf_index_fini(&index);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+}
+
+/* Is this page mapped? */
+static bool mapped(const void *p)
+{
+	unsigned char in[1];
+
+	return mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 1, in) == 0;
+}
+
+/* A big array starts in the middle of where a huge page could be, ends where it has to, and gives the rest back; also
+ * after it was moved. A small one just ends. */
+static void test_where_entries_lie(void)
+{
+	static const uint32_t caps[] = { 1000, 65535, 65536, 65537, 200000, 1000000 };
+	const uintptr_t huge = (uintptr_t)2 << 20;
+	struct kvf_mem mem;
+	struct kvf_index index;
+
+	if (under_valgrind()) {
+		kvf_test_skip("valgrind does not follow mremap()");
+		return;
+	}
+	for (int moved = 0; moved < 2; moved++)
+		for (size_t i = 0; i < KVF_ARRAY_LEN(caps); i++) {
+			size_t bytes = (caps[i] * sizeof(struct kvf_entry) + 65535) / 65536 * 65536;
+
+			kvf_mem_init(&mem, NULL);
+			CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, moved ? 8 : caps[i]), KVF_OK);
+			CU_ASSERT_EQUAL_FATAL(kvf_index_reserve(&index, caps[i]), KVF_OK);
+			CU_ASSERT_EQUAL(index.cap, caps[i]);
+			if (bytes >= 2 * huge)
+				CU_ASSERT_EQUAL((uintptr_t)index.entry % huge, huge / 2);
+			CU_ASSERT_TRUE(mapped(index.entry));
+			CU_ASSERT_TRUE(mapped((char *)index.entry + bytes - 4096));
+			memset((void *)index.entry, 0, bytes); /* all of it is there */
+			kvf_index_fini(&index);
+			CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+		}
+	kvf_mem_init(&mem, NULL);
+	CU_ASSERT_EQUAL(kvf_index_init(&index, &mem, (1u << 31) + 1), KVF_ENOMEM);
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 0), KVF_OK);
+	CU_ASSERT_EQUAL(index.cap, 1);
+	CU_ASSERT_EQUAL(kvf_index_reserve(&index, (1u << 31) + 1), KVF_ENOMEM);
+	kvf_index_fini(&index);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+}
+
+/* Address space of the process in pages. */
+static unsigned long pages_used(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (f) {
+		if (fscanf(f, "%lu", &pages) != 1)
+			pages = 0;
+		fclose(f);
+	}
+	return pages;
+}
+
+/* Arrays, tables and what was cut off give all their address space back. */
+static void test_gives_all_back(void)
+{
+#ifdef HAVE_ASAN
+	kvf_test_skip("AddressSanitizer owns the address space");
+#else
+	struct kvf_mem mem;
+	struct kvf_index index;
+	uint8_t key[32];
+	unsigned long before = 0;
+
+	if (under_valgrind()) {
+		kvf_test_skip("valgrind does not follow mremap()");
+		return;
+	}
+	for (int round = 0; round < 12; round++) {
+		if (round == 4)
+			before = pages_used();
+		kvf_mem_init(&mem, NULL);
+		CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 100000), KVF_OK);
+		for (uint32_t i = 0; i < 200000; i++) {
+			if (i == 100000)
+				CU_ASSERT_EQUAL(kvf_index_reserve(&index, 200000), KVF_OK);
+			make_key(key, i);
+			CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
+		}
+		kvf_index_fini(&index);
+		CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
+	}
+	CU_ASSERT(pages_used() <= before + 128); /* less than one piece of any of them a round */
+#endif
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -306,6 +518,11 @@ int main(int argc, char **argv)
 		{ "crowding", test_crowding },
 		{ "no_memory", test_no_memory },
 		{ "no_address_space", test_no_address_space },
+		{ "when_it_grows", test_when_it_grows },
+		{ "mapped_bound", test_mapped_bound },
+		{ "asks_seldom", test_asks_seldom },
+		{ "where_entries_lie", test_where_entries_lie },
+		{ "gives_all_back", test_gives_all_back },
 	};
 	return kvf_test_main("index_table", tests, KVF_ARRAY_LEN(tests), argc, argv);
 }
