@@ -291,6 +291,41 @@ static void test_answer_while_blocked(void)
 	free(slots[1]);
 }
 
+/* System calls of its connection for one request whose answer comes at once. */
+static uint64_t calls_of(enum kvf_req_kind kind, uint64_t budget)
+{
+	const struct kvf_resp_conn *c = &rig.tier->conn[kind == KVF_REQ_EXISTS ? 0 : 1];
+	uint64_t before = c->io.syscalls;
+	struct resp_ask a;
+
+	resp_rig_submit(&rig, &a, kind, 1, slot);
+	resp_rig_turn(&rig, budget);
+	run();
+	CU_ASSERT_EQUAL(a.done, 1);
+	CU_ASSERT_EQUAL(a.status, KVF_OK);
+	return c->io.syscalls - before;
+}
+
+/* One call says a request, one hears its answer: nobody looks whether there is more. The few bytes behind a value go with
+ * it, also where the budget of the turn ends between them. */
+static void test_calls(void)
+{
+	uint64_t text;
+
+	fault_at = UINT64_MAX;
+	open_rig();
+	run();
+	fill(slot, 3);
+	text = rig.tier->conn[1].bytes_out;
+	CU_ASSERT_EQUAL(calls_of(KVF_REQ_PUT, UINT64_MAX), 2);
+	text = rig.tier->conn[1].bytes_out - text;
+	CU_ASSERT_EQUAL(calls_of(KVF_REQ_GET, UINT64_MAX), 2);
+	CU_ASSERT_EQUAL(calls_of(KVF_REQ_EXISTS, UINT64_MAX), 2);
+	CU_ASSERT_EQUAL(calls_of(KVF_REQ_PUT, text - text / 100), 2);
+	CU_ASSERT_EQUAL(calls_of(KVF_REQ_PUT, text - text / 10), 3);
+	resp_rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -299,6 +334,7 @@ int main(int argc, char **argv)
 		{ "reset", test_reset },
 		{ "silent", test_silent },
 		{ "answer_while_blocked", test_answer_while_blocked },
+		{ "calls", test_calls },
 	};
 	int rc;
 

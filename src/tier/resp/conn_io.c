@@ -8,6 +8,9 @@
 #include "tier/resp/tier.h"
 
 #define SEND_PIECES 8
+/* So much of the budget is sent on top of it where that is all: the few bytes that end a value would cost both sides a
+ * call, and the server a sleep, in a turn of their own. */
+#define SEND_SLACK 64u
 
 /* ---- out ---- */
 
@@ -29,27 +32,36 @@ bool kvf_resp_conn_unsent(const struct kvf_resp_conn *c)
 	return c->sent < c->end;
 }
 
+/* What of n bytes goes now. */
+static uint64_t portion(uint64_t n, uint64_t budget, uint64_t slack)
+{
+	return n <= kvf_sat_add(budget, slack) ? n : budget;
+}
+
 static int gather(struct kvf_resp_conn *c, struct iovec *iov, uint64_t budget)
 {
 	uint64_t at = c->sent;
 	uint64_t seq = c->pay;
 	uint64_t from = c->pay_sent;
+	uint64_t slack = budget / SEND_SLACK;
 	int n = 0;
 
 	while (n + 2 <= SEND_PIECES && budget) {
 		struct kvf_resp_cmd *cmd = c->number ? payload_from(c, &seq) : NULL;
 		uint64_t stop = cmd ? cmd->payload_at : c->end;
-		uint64_t k = kvf_min_u64(stop - at, budget);
+		uint64_t k = portion(stop - at, budget, slack);
 
 		if (k)
 			iov[n++] = (struct iovec){ c->text + (at - c->base), k };
 		at += k;
-		budget -= k;
-		if (!cmd || !budget)
+		budget -= kvf_min_u64(budget, k);
+		if (!cmd || at < stop || !budget)
 			break;
-		k = kvf_min_u64(cmd->payload_n - from, budget);
+		k = portion(cmd->payload_n - from, budget, slack);
 		iov[n++] = (struct iovec){ (void *)(uintptr_t)(cmd->payload + from), k };
-		budget -= k;
+		if (k < cmd->payload_n - from)
+			break;
+		budget -= kvf_min_u64(budget, k);
 		from = 0;
 		seq++;
 	}
@@ -161,6 +173,13 @@ static int aim(struct kvf_resp_conn *c, struct iovec *iov, uint64_t budget, uint
 	return 2;
 }
 
+/* Less came than there was room for, and no more is known to come: a look at the socket would find nothing. What comes
+ * later, its end too, is an event. In the midst of a value more is there by the time it is looked for. */
+static bool drained(const struct kvf_resp_conn *c, uint64_t got, uint64_t asked)
+{
+	return got < asked && !c->io.tls && !kvf_resp_bulk_left(&c->reader);
+}
+
 bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budget, uint64_t *moved)
 {
 	uint64_t left = budget;
@@ -170,7 +189,9 @@ bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 	while (left) {
 		struct iovec iov[2];
 		uint64_t direct, got;
-		int64_t n = kvf_resp_io_recv(&c->io, iov, aim(c, iov, left, &direct));
+		int pieces = aim(c, iov, left, &direct);
+		uint64_t asked = iov[0].iov_len + (pieces > 1 ? iov[1].iov_len : 0);
+		int64_t n = kvf_resp_io_recv(&c->io, iov, pieces);
 
 		if (n == KVF_EAGAIN) {
 			c->readable = false;
@@ -195,6 +216,11 @@ bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 		c->in_n = (uint32_t)(got - direct);
 		if (!parse(c))
 			return false;
+		if (drained(c, got, asked)) {
+			c->readable = false;
+			c->recv_want = KVF_WATCH_READ;
+			return true;
+		}
 	}
 	return true;
 }
