@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See resp_bench.h. */
+#include "tests/support/resp_bench.h"
+
+#include <inttypes.h>
+#include <malloc.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/compiler.h"
+#include "base/hist.h"
+#include "loop/loop.h"
+#include "tier/resp/tier.h"
+
+#define MAX_PAIRS 400u
+#define BOOTSTRAPS 2000
+#define BUDGET (1024u * 1024u) /* of a turn: the engine's */
+#define KEYS 4u
+#define RENEW 6u
+#define MIB 1048576u
+
+struct bench {
+	const struct resp_bench_client *other;
+	const char *program;
+	unsigned pairs, slice_mib, only_mib; /* only_mib 0: all sizes */
+	const char *server_program;
+	bool neutral, pinned;
+	/* the tier and its host */
+	struct kvf_mem mem;
+	struct kvf_loop loop;
+	struct kvf_tier_host host;
+	struct kvf_resp_tier *tier;
+	uint32_t payload_bytes;
+	unsigned done;
+	int status;
+	uint8_t *slot;
+	uint64_t checksum; /* of its payload */
+	struct kvf_hist turns; /* thread-CPU */
+	struct redis server;
+};
+
+static struct bench b;
+
+const char resp_bench_usage[] = "[--pairs N] [--slice MIB] [--mib N] [--server PROGRAM] [--allocators neutral|default]\n"
+	"  [--cores own|any]";
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static uint64_t thread_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", b.program, what);
+	redis_kill(&b.server);
+	exit(1);
+}
+
+/* ---- the host of the tier ---- */
+
+static void complete(struct kvf_tier_host *host, struct kvf_tier_req *req, int status)
+{
+	(void)host;
+	(void)req;
+	b.done++;
+	b.status = status;
+}
+
+static uint64_t now_ns(struct kvf_tier_host *host)
+{
+	(void)host;
+	return (uint64_t)(now() * 1e9);
+}
+
+static int watch(struct kvf_tier_host *host, struct kvf_watch *w, int fd, unsigned events)
+{
+	(void)host;
+	return kvf_loop_watch(&b.loop, w, fd, events);
+}
+
+static void log_line(struct kvf_tier_host *host, enum kvf_log_level level, const char *msg)
+{
+	(void)host;
+	if (level <= KVF_LOG_WARNING)
+		fprintf(stderr, "%s\n", msg);
+}
+
+static int wire_name(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap)
+{
+	(void)host;
+	return snprintf(buf, cap, "meta-llama/Llama-3.1-8B@1@0@%016x@bfloat16", req->key[0]);
+}
+
+static int wire_meta(struct kvf_tier_host *host, uint32_t n_tokens, uint8_t *buf, size_t cap)
+{
+	(void)host;
+	(void)n_tokens;
+	memset(buf, 7, cap < 28 ? cap : 28);
+	return 28;
+}
+
+static int wire_payload(struct kvf_tier_host *host, uint32_t n_tokens, const uint8_t *meta, size_t n, uint32_t *bytes)
+{
+	(void)host;
+	(void)n_tokens;
+	(void)meta;
+	(void)n;
+	*bytes = b.payload_bytes;
+	return KVF_OK;
+}
+
+static void open_tier(bool raw)
+{
+	struct kvf_tier_open params = { .size = sizeof(params), .payload_bytes = b.payload_bytes, .chunk_tokens = 256 };
+	struct kvf_resp_options o;
+	uint32_t caps;
+
+	kvf_resp_options_init(&o);
+	memcpy(o.host, "127.0.0.1", 10);
+	o.port = (uint16_t)b.server.port;
+	o.connections = 1;
+	o.format = raw ? KVF_RESP_RAW : KVF_RESP_TWO_KEY;
+	o.verify = raw ? KVF_RESP_NO_VERIFY : KVF_RESP_AUTO;
+	kvf_loop_init(&b.loop, &b.mem);
+	b.host = (struct kvf_tier_host){ .size = sizeof(b.host), .complete = complete, .now_ns = now_ns, .watch = watch,
+					 .log = log_line, .wire_name = wire_name, .wire_meta = wire_meta,
+					 .wire_payload = wire_payload };
+	if (kvf_resp_new(&b.mem, &o, &b.tier) || kvf_resp_ops.open(b.tier, &b.host, &params, &caps))
+		die("the tier does not open");
+}
+
+static void close_tier(void)
+{
+	kvf_resp_ops.close(b.tier);
+	kvf_resp_free(b.tier);
+	kvf_loop_fini(&b.loop);
+	b.tier = NULL;
+}
+
+/* One request, as a host does it that sleeps on a descriptor. */
+static void ours(enum kvf_req_kind kind, unsigned key)
+{
+	struct kvf_tier_req req = { .kind = kind, .n_tokens = 256, .slot = b.slot, .payload_bytes = b.payload_bytes,
+				    .has_checksum = 1, .checksum = b.checksum };
+	struct kvf_tier_req *p = &req;
+	struct pollfd f = { .fd = kvf_loop_fd(&b.loop), .events = POLLIN };
+
+	req.key[0] = (uint8_t)key;
+	b.done = 0;
+	while (!kvf_resp_ops.submit(b.tier, &p, 1)) {
+		kvf_loop_run(&b.loop);
+		kvf_resp_ops.progress(b.tier, now_ns(NULL), BUDGET);
+	}
+	while (!b.done) {
+		uint64_t begun = thread_ns();
+		uint64_t moved;
+
+		kvf_loop_run(&b.loop);
+		moved = kvf_resp_ops.progress(b.tier, now_ns(NULL), BUDGET);
+		kvf_hist_add(&b.turns, thread_ns() - begun);
+		if (!moved && !b.done && kvf_resp_ops.next_deadline_ns(b.tier)) {
+			kvf_loop_arm(&b.loop, false, 0, UINT64_MAX);
+			poll(&f, 1, 1000);
+		}
+	}
+	if (b.status)
+		die(kvf_strerror(b.status));
+}
+
+/* ---- numbers ---- */
+
+static int by_value(const void *a, const void *c)
+{
+	double x = *(const double *)a, y = *(const double *)c;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(*v), by_value);
+	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static void bootstrap(const double *v, unsigned n, double *low, double *high)
+{
+	static double medians[BOOTSTRAPS], sample[MAX_PAIRS];
+
+	for (unsigned i = 0; i < BOOTSTRAPS; i++) {
+		for (unsigned k = 0; k < n; k++)
+			sample[k] = v[(unsigned)rand() % n];
+		medians[i] = median(sample, n);
+	}
+	qsort(medians, BOOTSTRAPS, sizeof(*medians), by_value);
+	*low = medians[BOOTSTRAPS / 40];
+	*high = medians[BOOTSTRAPS - BOOTSTRAPS / 40];
+}
+
+/* ---- slices ---- */
+
+static double slice(bool tier, bool set, unsigned ops)
+{
+	uint8_t *payload = b.slot + KVF_SLOT_HEADER_BYTES;
+	double begun = now();
+
+	for (unsigned i = 0; i < ops; i++) {
+		unsigned key = i % KEYS;
+
+		if (tier)
+			ours(set ? KVF_REQ_PUT : KVF_REQ_GET, key);
+		else if (!(set ? b.other->set(key, payload, b.payload_bytes) :
+				 b.other->get(key, payload, b.payload_bytes)))
+			die("the other client failed");
+	}
+	return now() - begun;
+}
+
+/* Connections of both sides have good and bad days (buffers, processors): a pair of new ones now and then. */
+static void renew(bool raw, bool set, unsigned ops)
+{
+	if (b.tier) {
+		close_tier();
+		b.other->close();
+	}
+	if (!b.other->open(b.server.port))
+		die("no connection");
+	open_tier(raw);
+	slice(true, set, ops);
+	slice(false, set, ops);
+}
+
+static void measure(unsigned mib, bool raw, bool set)
+{
+	static double ratio[MAX_PAIRS], speed[MAX_PAIRS], others[MAX_PAIRS];
+	unsigned ops = b.slice_mib > mib ? b.slice_mib / mib : 1;
+	uint64_t calls = 0, copied = 0;
+	double low, high, r, moved = (double)ops * mib;
+
+	b.payload_bytes = mib * MIB;
+	memset(b.slot + KVF_SLOT_HEADER_BYTES, 0x5a, b.payload_bytes + 2u);
+	b.checksum = kvf_checksum(b.slot + KVF_SLOT_HEADER_BYTES, b.payload_bytes);
+	redis_call(&b.server, NULL, "FLUSHALL", NULL);
+	renew(raw, true, KEYS);
+	kvf_hist_reset(&b.turns);
+	for (unsigned i = 0; i < b.pairs; i++) {
+		bool first = i % 2;
+		double x, y;
+
+		if (i % RENEW == 0)
+			renew(raw, set, ops);
+		calls -= b.tier->conn[1].io.syscalls + b.loop.syscalls;
+		copied -= b.tier->conn[1].copied;
+		x = slice(first, set, ops);
+		y = slice(!first, set, ops);
+		calls += b.tier->conn[1].io.syscalls + b.loop.syscalls;
+		copied += b.tier->conn[1].copied;
+		ratio[i] = first ? y / x : x / y;
+		speed[i] = moved / (first ? x : y);
+		others[i] = moved / (first ? y : x);
+	}
+	bootstrap(ratio, b.pairs, &low, &high);
+	r = median(ratio, b.pairs);
+	printf("%s %3u MiB %-9s %7.0f MiB/s, %s %7.0f MiB/s, ratio %.2f [%.2f, %.2f], %.1f system calls/MiB, "
+	       "%" PRIu64 " bytes copied/value, CPU of a turn p99.9 %" PRIu64 " us, longest %" PRIu64 " us\n",
+	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", median(speed, b.pairs), b.other->name,
+	       median(others, b.pairs), r, low, high, (double)calls / (moved * b.pairs), copied / (ops * b.pairs),
+	       kvf_hist_quantile(&b.turns, 0.999) / 1000, b.turns.max / 1000);
+	fflush(stdout);
+	close_tier();
+	b.other->close();
+}
+
+/* ---- the program ---- */
+
+static bool number(const char *text, unsigned most, unsigned *out)
+{
+	char *end;
+	unsigned long v = strtoul(text, &end, 10);
+
+	*out = (unsigned)v;
+	return *text && !*end && v && v <= most;
+}
+
+static bool parse(int argc, char **argv)
+{
+	b.pairs = 40;
+	b.slice_mib = 32;
+	b.server_program = "redis-server";
+	b.neutral = b.pinned = true;
+	for (int i = 1; i < argc; i += 2) {
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
+		bool fine = true;
+
+		if (!strcmp(argv[i], "--pairs"))
+			fine = number(value, MAX_PAIRS, &b.pairs);
+		else if (!strcmp(argv[i], "--slice"))
+			fine = number(value, 4096, &b.slice_mib);
+		else if (!strcmp(argv[i], "--mib"))
+			fine = number(value, 64, &b.only_mib);
+		else if (!strcmp(argv[i], "--server"))
+			b.server_program = value;
+		else if (!strcmp(argv[i], "--allocators") && (!strcmp(value, "neutral") || !strcmp(value, "default")))
+			b.neutral = value[0] == 'n';
+		else if (!strcmp(argv[i], "--cores") && (!strcmp(value, "own") || !strcmp(value, "any")))
+			b.pinned = value[0] == 'o';
+		else
+			fine = false;
+		if (!fine)
+			return false;
+	}
+	return true;
+}
+
+static void set_allocators(void)
+{
+	if (!b.neutral)
+		return;
+	setenv("MALLOC_CONF", "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1", 1);
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	(void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
+static void pin(pid_t pid, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(pid, sizeof(set), &set))
+		die("no core of its own");
+}
+
+/* On a small machine the scheduler puts both ends of a socket on one core for a while, and apart for a while, which halves
+ * and doubles every figure. */
+static void set_cores(void)
+{
+	cpu_set_t set;
+	int first = -1, last = -1;
+
+	if (!b.pinned || sched_getaffinity(0, sizeof(set), &set))
+		return;
+	for (int i = 0; i < CPU_SETSIZE; i++) {
+		if (!CPU_ISSET(i, &set))
+			continue;
+		last = i;
+		if (first < 0)
+			first = i;
+	}
+	if (first == last)
+		die("one core only: --cores any");
+	pin(0, first);
+	pin(b.server.pid, last);
+}
+
+int resp_bench_main(const char *program, const struct resp_bench_client *other, int argc, char **argv)
+{
+	static const unsigned sizes[] = { 1, 4, 16, 64 };
+
+	b.program = program;
+	b.other = other;
+	if (!parse(argc, argv)) {
+		fprintf(stderr, "%s %s\n", program, resp_bench_usage);
+		return 2;
+	}
+	set_allocators();
+	kvf_mem_init(&b.mem, NULL);
+	b.slot = aligned_alloc(4096, 65u * (size_t)MIB);
+	if (!b.slot || !redis_start(&b.server, b.server_program, NULL))
+		return 1;
+	set_cores();
+	printf("%s, %u pairs of slices of %u MiB, allocators: %s, cores: %s\n", b.server_program, b.pairs, b.slice_mib,
+	       b.neutral ? "neutral" : "default", b.pinned ? "one each" : "any");
+	for (size_t i = 0; i < KVF_ARRAY_LEN(sizes); i++) {
+		if (b.only_mib && b.only_mib != sizes[i])
+			continue;
+		measure(sizes[i], true, false);
+		measure(sizes[i], true, true);
+	}
+	if (!b.only_mib || b.only_mib == 16) {
+		measure(16, false, false);
+		measure(16, false, true);
+	}
+	redis_kill(&b.server);
+	free(b.slot);
+	return 0;
+}
