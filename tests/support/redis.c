@@ -24,11 +24,19 @@
 
 static char reply[REPLY_MAX];
 
+static const char *meant(const char *program)
+{
+	const char *instead = getenv("KVF_REDIS_PROGRAM");
+
+	return instead && instead[0] ? instead : program;
+}
+
 static bool find(const char *program, char *path, size_t size)
 {
 	static const char *const dirs[] = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin" };
 	const char *chosen = getenv("KVF_REDIS_DIR");
 
+	program = meant(program);
 	if (chosen) {
 		snprintf(path, size, "%s/%s", chosen, program);
 		if (!access(path, X_OK))
@@ -49,6 +57,7 @@ bool redis_have(const char *program)
 
 	if (find(program, path, sizeof(path)))
 		return true;
+	program = meant(program);
 	if (must && must[0] == '1') {
 		fprintf(stderr, "%s is missing, and KVF_REQUIRE_SERVERS=1\n", program);
 		CU_FAIL("a server is missing");
@@ -56,6 +65,25 @@ bool redis_have(const char *program)
 		kvf_test_skip("%s is not installed", program);
 	}
 	return false;
+}
+
+int redis_major(const char *program)
+{
+	char path[256], command[300], line[256] = "";
+	const char *at;
+	FILE *f;
+
+	if (!find(program, path, sizeof(path)))
+		return 0;
+	snprintf(command, sizeof(command), "'%s' --version", path);
+	f = popen(command, "r");
+	if (!f)
+		return 0;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	pclose(f);
+	at = strstr(line, "v=");
+	return at ? (int)strtol(at + 2, NULL, 10) : 0;
 }
 
 int redis_free_port(void)
@@ -259,7 +287,7 @@ static bool hear_element(struct redis *r, size_t *at)
 	return true;
 }
 
-static const char *answer(struct redis *r, size_t *n)
+const char *redis_answer(struct redis *r, size_t *n)
 {
 	size_t at = 0;
 
@@ -271,23 +299,38 @@ static const char *answer(struct redis *r, size_t *n)
 	return reply;
 }
 
-const char *redis_call(struct redis *r, size_t *n, ...)
+static void say_words(struct redis *r, va_list ap)
 {
 	const char *words[MAX_ARGS];
 	char head[32];
 	int count = 0;
-	va_list ap;
 
-	va_start(ap, n);
 	while (count < MAX_ARGS && (words[count] = va_arg(ap, const char *)))
 		count++;
-	va_end(ap);
 	if (r->client < 0)
 		r->client = connect_client(r);
 	say(r, head, (size_t)snprintf(head, sizeof(head), "*%d\r\n", count));
 	for (int i = 0; i < count; i++)
 		say_word(r, words[i], strlen(words[i]));
-	return answer(r, n);
+}
+
+void redis_say(struct redis *r, ...)
+{
+	va_list ap;
+
+	va_start(ap, r);
+	say_words(r, ap);
+	va_end(ap);
+}
+
+const char *redis_call(struct redis *r, size_t *n, ...)
+{
+	va_list ap;
+
+	va_start(ap, n);
+	say_words(r, ap);
+	va_end(ap);
+	return redis_answer(r, n);
 }
 
 void redis_set(struct redis *r, const char *key, const void *value, size_t n)
@@ -296,5 +339,5 @@ void redis_set(struct redis *r, const char *key, const void *value, size_t n)
 	say_word(r, "SET", 3);
 	say_word(r, key, strlen(key));
 	say_word(r, value, n);
-	(void)answer(r, NULL);
+	(void)redis_answer(r, NULL);
 }

@@ -20,8 +20,14 @@ struct redis {
 	const char *const *args;
 };
 
+/*
+ * Where tests say "redis-server" they mean any server that speaks its protocol: with KVF_REDIS_PROGRAM=valkey-server it is
+ * that one. KVF_REDIS_DIR: a folder to look into first.
+ */
 /* Is the program there? If not the test is skipped, or failed with KVF_REQUIRE_SERVERS=1: return then. */
 bool redis_have(const char *program);
+/* Its major version, 0: not to be found out. */
+int redis_major(const char *program);
 /* Starts it with more arguments (NULL-terminated; may be NULL), waits until it answers. */
 bool redis_start(struct redis *r, const char *program, const char *const *args);
 /* The same once more, after redis_kill(). */
@@ -37,6 +43,9 @@ void redis_go_on(struct redis *r);
  * their elements with a newline behind each.
  */
 const char *redis_call(struct redis *r, size_t *n, ...);
+/* Its halves: a command, and later its answer. */
+void redis_say(struct redis *r, ...);
+const char *redis_answer(struct redis *r, size_t *n);
 /* SET with binary value. */
 void redis_set(struct redis *r, const char *key, const void *value, size_t n);
 /* A port that was free just now. */
