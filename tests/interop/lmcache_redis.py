@@ -10,6 +10,10 @@ tests/rig.c. ALGORITHM: builtin, sha256, sha256_cbor (in process), mp:sha256_cbo
 2026-03:sha256, 2026-02:builtin, 2025-11:builtin, 2025-07:builtin, legacy:sha256 (in process, as of that month). With PYTHONHASHSEED in
 KVF_SEED the chain starts as beside vLLM. `read` fails unless exactly the chunks of NUMBER are there, byte for byte, beside
 kvferry's own side records.
+
+  lmcache_redis.py describe SOCKET
+
+prints a line for each key: its name, its length, and of metadata the numbers.
 """
 import hashlib
 import os
@@ -174,7 +178,17 @@ def chunks(form, algorithm, number, n, chunk, layers, hidden, suffix):
     return all_keys
 
 
+def describe(redis):
+    for key in sorted(redis("KEYS", "*")):
+        value = redis("GET", key)
+        numbers = struct.unpack("<%di" % (len(value) // 4), value) if key.endswith(b"metadata") else ()
+        print(key.decode(), len(value), *numbers)
+    return 0
+
+
 def main():
+    if sys.argv[1] == "describe":
+        return describe(Redis(sys.argv[2]))
     mode, path, form, algorithm = sys.argv[1:5]
     number, n, chunk, layers, hidden = map(int, sys.argv[5:10])
     suffix = sys.argv[10] if len(sys.argv) > 10 else ""
