@@ -20,6 +20,7 @@ struct bench {
 	uint64_t sizes[8]; /* of scale; 0 ends them */
 	bool cuda; /* of copy: the device is a GPU */
 	const char *dir; /* of disk and overlap; NULL: one of its own */
+	const char *url; /* of overlap: a server; NULL: none */
 	uint64_t kib; /* of disk: only chunks of this size; 0: all */
 	bool recovery; /* of disk: only that */
 	struct json_out json; /* of --json; writes to /dev/null without it */

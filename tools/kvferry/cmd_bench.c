@@ -13,6 +13,7 @@ enum option {
 	OPT_CHUNKS,
 	OPT_DEVICE,
 	OPT_DIR,
+	OPT_URL,
 	OPT_KIB,
 	OPT_RECOVERY,
 	OPT_JSON,
@@ -28,6 +29,7 @@ static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_CHUNKS] = {"--chunks", "N", "scale: chunks resident; may be given again", true},
 	[OPT_DEVICE] = {"--device", "D", "copy: host (default), cuda: GPU 0", false},
 	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: a folder is made in it, and removed; default /var/tmp", false},
+	[OPT_URL] = {"--url", "URL", "overlap: a server of yours that takes part; what is stored there stays", false},
 	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096, 16384 or 32768 KiB", false},
 	[OPT_RECOVERY] = {"--recovery", NULL, "disk: only recovery, of 8192 slots of 4 MiB", false},
 	[OPT_JSON] = {"--json", "FILE", "results for machines", false},
@@ -160,6 +162,7 @@ static int parse(struct tool_args *a, struct bench *b, int argc, char **argv, si
 	b->cuda = a->given[OPT_DEVICE] && strcmp(a->given[OPT_DEVICE], "cuda") == 0;
 	if (a->given[OPT_DEVICE] && !b->cuda && strcmp(a->given[OPT_DEVICE], "host") != 0)
 		return tool_usage(a, "--device: '%.64s' is neither host nor cuda", a->given[OPT_DEVICE]);
+	b->url = a->given[OPT_URL];
 	if (a->n_rest != 1)
 		return tool_usage(a, "wants the name of one bench: lookup, copy, scale, idle, disk, overlap");
 	for (*which = 0; *which < N_BENCHES; ++*which) {
