@@ -436,5 +436,6 @@ int kvf_metrics_write(struct kvf_engine *e, char *buf, size_t size)
 	put_disk(&page);
 	put_remote(&page);
 	kvf_page_device(&page);
+	kvf_page_servers(&page);
 	return page.text.length > INT_MAX ? KVF_EINVAL : (int)page.text.length;
 }

@@ -29,6 +29,8 @@ void kvf_page_family(struct kvf_page *page, const char *name, const char *type, 
 /* One sample; label and value of its own or NULL. */
 void kvf_page_sample(
 	struct kvf_page *page, const char *name, const char *label, const char *is, uint64_t value);
+void kvf_page_sample2(struct kvf_page *page, const char *name, const char *label, const char *is, const char *label2,
+		      const char *is2, uint64_t value);
 /* The same, value in millionths: for ratios, without a locale's comma. */
 void kvf_page_ratio(struct kvf_page *page, const char *name, uint64_t part, uint64_t whole);
 /* One sample with n labels of its own. */
@@ -41,5 +43,7 @@ void kvf_page_histogram(struct kvf_page *page, const char *name, const char *lab
 
 /* What a CUDA device did and goes by. Nothing with other devices. */
 void kvf_page_device(struct kvf_page *page);
+/* metrics_server.c: all that is known of servers. */
+void kvf_page_servers(struct kvf_page *page);
 
 #endif

@@ -290,10 +290,12 @@ static bool starts(const char *s, const char *head)
 	return strncmp(s, head, strlen(head)) == 0;
 }
 
+static struct prom served; /* the page of an engine with a server */
+
 static void check_name(const struct prom *prom, const char *file, char *name)
 {
 	static const char *const ends[] = {"_bucket", "_sum", "_count"};
-	bool found = prom_has(prom, name);
+	bool found = prom_has(prom, name) || prom_has(&served, name);
 
 	for (size_t i = 0; !found && i < KVF_ARRAY_LEN(ends); i++) {
 		size_t n = strlen(name), m = strlen(ends[i]);
@@ -337,12 +339,19 @@ static void test_papers(void)
 	struct prom prom;
 	struct rig r;
 
+	/* Nobody listens there. */
+	rig_open(&r, &(struct rig_options){
+			     .slots = 16, .extra_key = "remote_url", .extra_value = "redis://127.0.0.1:1"});
+	free(parse(&r, &served));
+	rig_close(&r);
 	open_used(&r, &m);
 	free(parse(&r, &prom));
 	CU_ASSERT(check_file(&prom, "docs/runbook.md") > 40);
+	CU_ASSERT(check_file(&prom, "docs/remote.md") > 6);
 	CU_ASSERT(check_file(&prom, "contrib/prometheus/alerts.yml") > 15);
 	CU_ASSERT(check_file(&prom, "contrib/grafana/kvferry.json") > 40);
 	prom_free(&prom);
+	prom_free(&served);
 	close_used(&r, &m);
 }
 

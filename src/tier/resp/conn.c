@@ -74,7 +74,7 @@ static bool set_watch(struct kvf_resp_conn *c)
 		return true;
 	if (!host->watch(host, &c->watch, c->io.fd, events))
 		return true;
-	kvf_resp_conn_break(c, KVF_EIO, "the descriptor cannot be watched");
+	kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_OTHER, "the descriptor cannot be watched");
 	return false;
 }
 
@@ -94,7 +94,7 @@ static void secure(struct kvf_resp_conn *c)
 	if (rc == KVF_OK)
 		greet(c);
 	else if (rc != KVF_EAGAIN)
-		kvf_resp_conn_break(c, KVF_ENOTSUP, why);
+		kvf_resp_conn_break(c, KVF_ENOTSUP, KVF_RESP_T_TLS, why);
 }
 
 static void connected(struct kvf_resp_conn *c)
@@ -105,7 +105,7 @@ static void connected(struct kvf_resp_conn *c)
 	}
 	c->state = KVF_RESP_SECURING;
 	if (kvf_resp_tls_begin(c->tier->tls, &c->io)) {
-		kvf_resp_conn_break(c, KVF_ENOMEM, "no memory for TLS");
+		kvf_resp_conn_break(c, KVF_ENOMEM, KVF_RESP_T_TLS, "no memory for TLS");
 		return;
 	}
 	secure(c);
@@ -123,7 +123,7 @@ void kvf_resp_conn_open(struct kvf_resp_conn *c)
 	if (rc == KVF_OK)
 		connected(c);
 	else if (rc != KVF_EAGAIN)
-		kvf_resp_conn_break(c, rc, "refused");
+		kvf_resp_conn_break(c, rc, KVF_RESP_T_REFUSED, "refused");
 	if (c->state != KVF_RESP_OFF)
 		set_watch(c);
 }
@@ -141,13 +141,14 @@ static void forget_input(struct kvf_resp_conn *c)
 	c->send_want = c->recv_want = 0;
 }
 
-void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why)
+void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, enum kvf_resp_trouble trouble, const char *why)
 {
 	struct kvf_resp_tier *tier = c->tier;
 	bool useless = c->state == KVF_RESP_CONNECTING || status != KVF_EIO;
 
 	if (c->state == KVF_RESP_OFF)
 		return;
+	kvf_resp_tier_trouble(tier, trouble);
 	/* An idle one may be closed by a server at any time. Several in a row that never answered anything are a server
 	 * that only says hello. */
 	if (!useless && (c->state < KVF_RESP_READY || (!c->proven && c->head != c->tail)))
@@ -203,6 +204,7 @@ struct kvf_resp_cmd *kvf_resp_conn_add(struct kvf_resp_conn *c, const struct kvf
 	memset(cmd, 0, sizeof(*cmd));
 	cmd->bytes = bytes;
 	cmd->replies = 1;
+	cmd->said_ns = kvf_resp_now(c->tier);
 	c->tail++;
 	c->pending_bytes += bytes;
 	c->end += w->n;
@@ -221,6 +223,7 @@ void kvf_resp_conn_finish(struct kvf_resp_conn *c, int status)
 {
 	struct kvf_resp_cmd *cmd = kvf_resp_conn_cmd(c, c->head);
 
+	kvf_resp_tier_answered(c->tier, cmd);
 	c->pending_bytes -= cmd->bytes;
 	c->head++;
 	if (c->pay < c->head) {
@@ -257,7 +260,7 @@ static void take_events(struct kvf_resp_conn *c)
 		secure(c);
 	} else if (c->state == KVF_RESP_CONNECTING) {
 		if (kvf_resp_io_connected(&c->io))
-			kvf_resp_conn_break(c, KVF_EIO, "refused");
+			kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_REFUSED, "refused");
 		else
 			connected(c);
 	}
@@ -278,7 +281,7 @@ uint64_t kvf_resp_conn_run(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t bu
 	    !kvf_resp_conn_recv(c, now_ns, budget > moved ? budget - moved : 1, &moved))
 		return moved;
 	if (c->state != KVF_RESP_OFF && kvf_resp_conn_deadline(c) <= now_ns)
-		kvf_resp_conn_break(c, KVF_ETIMEDOUT,
+		kvf_resp_conn_break(c, KVF_ETIMEDOUT, KVF_RESP_T_TIMEOUT,
 				    c->state < KVF_RESP_READY ? "no connection in time" : "it does not answer");
 	if (c->state != KVF_RESP_OFF)
 		set_watch(c);

@@ -46,6 +46,7 @@ struct kvf_resp_cmd {
 	uint32_t bytes; /* it moves, for the bound */
 	uint8_t kind;	/* enum kvf_req_kind */
 	uint8_t replies;
+	uint64_t said_ns;
 };
 
 /* What has been read of the answer to the oldest command. */
@@ -115,7 +116,7 @@ uint64_t kvf_resp_conn_run(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t bu
 uint64_t kvf_resp_conn_deadline(const struct kvf_resp_conn *c);
 /* Ends it: its requests go back to the tier, to be tried elsewhere or with `status`. KVF_EIO: it was lost; anything
  * else: there is no sense in another one at once. */
-void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, const char *why);
+void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, enum kvf_resp_trouble trouble, const char *why);
 
 /* Where to write the next command: at most its room. */
 void kvf_resp_conn_writer(struct kvf_resp_conn *c, struct kvf_resp_writer *w);
@@ -148,7 +149,8 @@ bool kvf_resp_hello_token(struct kvf_resp_conn *c, const struct kvf_resp_token *
 
 /* ---- reply.c ---- */
 
-enum kvf_resp_error kvf_resp_error_of(const char *text);
+/* *trouble may be NULL. */
+enum kvf_resp_error kvf_resp_error_of(const char *text, enum kvf_resp_trouble *trouble);
 /* One token of the answer to `cmd`. False: it is no answer to it. */
 bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t);
 /* n bytes of the payload are at their place. */

@@ -107,7 +107,7 @@ bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 			return true;
 		}
 		if (n < 0) {
-			kvf_resp_conn_break(c, KVF_EIO, "closed by the server");
+			kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "closed by the server");
 			return false;
 		}
 		c->since_ns = now_ns;
@@ -124,7 +124,7 @@ bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 static bool take_token(struct kvf_resp_conn *c, const struct kvf_resp_token *t)
 {
 	if (t->kind == KVF_RESP_BAD) {
-		kvf_resp_conn_break(c, KVF_EIO, "it does not speak RESP");
+		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_PROTOCOL, "it does not speak RESP");
 		return false;
 	}
 	if (t->push)
@@ -134,7 +134,7 @@ static bool take_token(struct kvf_resp_conn *c, const struct kvf_resp_token *t)
 	if (c->head != c->tail && kvf_resp_reply_token(c, kvf_resp_conn_cmd(c, c->head), t))
 		return true;
 	/* Also an error that comes before its command was sent to the end: the slot must not be let go of like this. */
-	kvf_resp_conn_break(c, KVF_EIO, "an answer to no question");
+	kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_PROTOCOL, "an answer to no question");
 	return false;
 }
 
@@ -199,7 +199,7 @@ bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 			return true;
 		}
 		if (n < 0) {
-			kvf_resp_conn_break(c, KVF_EIO, "closed by the server");
+			kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "closed by the server");
 			return false;
 		}
 		got = (uint64_t)n;

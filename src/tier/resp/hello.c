@@ -93,6 +93,7 @@ static void finish(struct kvf_resp_conn *c)
 	/* It may have held a password. */
 	explicit_bzero(c->text, c->text_cap);
 	c->base = c->sent = c->end;
+	c->tier->connects++;
 	kvf_resp_tier_works(c->tier);
 }
 
@@ -110,7 +111,7 @@ static bool go(struct kvf_resp_conn *c, enum step step)
 
 	if (!credentials(c->tier, &who)) {
 		explicit_bzero(&who, sizeof(who));
-		kvf_resp_conn_break(c, KVF_ENOTSUP, "a file with credentials cannot be read");
+		kvf_resp_conn_break(c, KVF_ENOTSUP, KVF_RESP_T_AUTH, "a file with credentials cannot be read");
 		return false;
 	}
 	if (step == AUTH && !who.password[0])
@@ -135,9 +136,11 @@ bool kvf_resp_hello_begin(struct kvf_resp_conn *c)
 
 static const char *why_refused(const char *text)
 {
-	if (kvf_resp_error_of(text) == KVF_RESP_NO_AUTH)
+	enum kvf_resp_error error = kvf_resp_error_of(text, NULL);
+
+	if (error == KVF_RESP_NO_AUTH)
 		return "the server does not accept user and password";
-	if (kvf_resp_error_of(text) == KVF_RESP_DOWN)
+	if (error == KVF_RESP_DOWN)
 		return "the server is not ready";
 	return strncmp(text, TOO_MANY, strlen(TOO_MANY)) == 0 ? "the server has too many clients" :
 								"the server refused the greeting";
@@ -146,7 +149,8 @@ static const char *why_refused(const char *text)
 bool kvf_resp_hello_token(struct kvf_resp_conn *c, const struct kvf_resp_token *t)
 {
 	if (t->kind == KVF_RESP_ERROR && t->depth == 0) {
-		enum kvf_resp_error error = kvf_resp_error_of(t->text);
+		enum kvf_resp_trouble trouble;
+		enum kvf_resp_error error = kvf_resp_error_of(t->text, &trouble);
 
 		if (c->greeting == HELLO && (error == KVF_RESP_UNKNOWN_COMMAND || error == KVF_RESP_OTHER) &&
 		    strncmp(t->text, TOO_MANY, strlen(TOO_MANY)) != 0) {
@@ -155,7 +159,7 @@ bool kvf_resp_hello_token(struct kvf_resp_conn *c, const struct kvf_resp_token *
 		}
 		/* A name is a nicety: some proxies know no CLIENT. */
 		if (c->greeting != SETNAME) {
-			kvf_resp_conn_break(c, KVF_ENOTSUP, why_refused(t->text));
+			kvf_resp_conn_break(c, KVF_ENOTSUP, trouble, why_refused(t->text));
 			return false;
 		}
 	}

@@ -8,39 +8,48 @@
 
 /* ---- errors ---- */
 
-enum kvf_resp_error kvf_resp_error_of(const char *text)
+enum kvf_resp_error kvf_resp_error_of(const char *text, enum kvf_resp_trouble *trouble)
 {
 	static const struct {
 		const char *word;
 		enum kvf_resp_error error;
+		enum kvf_resp_trouble trouble;
 	} known[] = {
-		{ "OOM", KVF_RESP_REFUSED },
-		{ "READONLY", KVF_RESP_REFUSED },
-		{ "MISCONF", KVF_RESP_REFUSED },
-		{ "NOREPLICAS", KVF_RESP_REFUSED },
-		{ "NOPERM", KVF_RESP_REFUSED },
-		{ "NOAUTH", KVF_RESP_NO_AUTH },
-		{ "WRONGPASS", KVF_RESP_NO_AUTH },
-		{ "LOADING", KVF_RESP_DOWN },
-		{ "MASTERDOWN", KVF_RESP_DOWN },
-		{ "CLUSTERDOWN", KVF_RESP_DOWN },
-		{ "TRYAGAIN", KVF_RESP_DOWN },
-		{ "BUSY", KVF_RESP_DOWN },
-		{ "MOVED", KVF_RESP_DOWN },
-		{ "ASK", KVF_RESP_DOWN },
-		{ "EXECABORT", KVF_RESP_OTHER },
-		{ "ERR unknown command", KVF_RESP_UNKNOWN_COMMAND },
-		{ "ERR invalid password", KVF_RESP_NO_AUTH }, /* Redis 5 */
-		{ "ERR Client sent AUTH, but no password", KVF_RESP_NO_AUTH },
+		{ "OOM", KVF_RESP_REFUSED, KVF_RESP_T_OOM },
+		{ "READONLY", KVF_RESP_REFUSED, KVF_RESP_T_READONLY },
+		{ "MISCONF", KVF_RESP_REFUSED, KVF_RESP_T_READONLY },
+		{ "NOREPLICAS", KVF_RESP_REFUSED, KVF_RESP_T_READONLY },
+		{ "NOPERM", KVF_RESP_REFUSED, KVF_RESP_T_NOPERM },
+		{ "NOAUTH", KVF_RESP_NO_AUTH, KVF_RESP_T_AUTH },
+		{ "WRONGPASS", KVF_RESP_NO_AUTH, KVF_RESP_T_AUTH },
+		{ "LOADING", KVF_RESP_DOWN, KVF_RESP_T_LOADING },
+		{ "MASTERDOWN", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
+		{ "CLUSTERDOWN", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
+		{ "TRYAGAIN", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
+		{ "BUSY", KVF_RESP_DOWN, KVF_RESP_T_BUSY },
+		{ "MOVED", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
+		{ "ASK", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
+		{ "WRONGTYPE", KVF_RESP_OTHER, KVF_RESP_T_WRONGTYPE },
+		{ "EXECABORT", KVF_RESP_OTHER, KVF_RESP_T_OTHER },
+		{ "ERR unknown command", KVF_RESP_UNKNOWN_COMMAND, KVF_RESP_T_UNKNOWN_COMMAND },
+		{ "ERR invalid password", KVF_RESP_NO_AUTH, KVF_RESP_T_AUTH }, /* Redis 5 */
+		{ "ERR Client sent AUTH, but no password", KVF_RESP_NO_AUTH, KVF_RESP_T_AUTH },
 	};
+	enum kvf_resp_error error = KVF_RESP_OTHER;
+	enum kvf_resp_trouble found = KVF_RESP_T_OTHER;
 
 	for (size_t i = 0; i < KVF_ARRAY_LEN(known); i++) {
 		size_t n = strlen(known[i].word);
 
-		if (strncmp(text, known[i].word, n) == 0 && (text[n] == ' ' || !text[n] || strchr(known[i].word, ' ')))
-			return known[i].error;
+		if (strncmp(text, known[i].word, n) != 0 || (text[n] != ' ' && text[n] && !strchr(known[i].word, ' ')))
+			continue;
+		error = known[i].error;
+		found = known[i].trouble;
+		break;
 	}
-	return KVF_RESP_OTHER;
+	if (trouble)
+		*trouble = found;
+	return error;
 }
 
 static int status_of(const struct kvf_resp_cmd *cmd, enum kvf_resp_error error)
@@ -53,7 +62,8 @@ static int status_of(const struct kvf_resp_cmd *cmd, enum kvf_resp_error error)
 
 static void note_error(struct kvf_resp_conn *c, const char *text)
 {
-	enum kvf_resp_error error = kvf_resp_error_of(text);
+	enum kvf_resp_trouble trouble;
+	enum kvf_resp_error error = kvf_resp_error_of(text, &trouble);
 	static const char *const meaning[] = {
 		[KVF_RESP_REFUSED] = "the server takes no more: out of memory, read only, or not allowed to this user",
 		[KVF_RESP_NO_AUTH] = "the server does not let us do this, or not any more",
@@ -66,6 +76,7 @@ static void note_error(struct kvf_resp_conn *c, const char *text)
 	if (c->reply.error)
 		return;
 	c->reply.error = (uint8_t)error;
+	kvf_resp_tier_trouble(c->tier, trouble);
 	kvf_resp_log(c->tier, KVF_LOG_INFO, "%s: %s", c->tier->name, meaning[error]);
 }
 
@@ -262,7 +273,7 @@ static int get_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
 
 static bool small_token(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
 {
-	if (t->kind == KVF_RESP_ERROR && kvf_resp_error_of(t->text) == KVF_RESP_UNKNOWN_COMMAND &&
+	if (t->kind == KVF_RESP_ERROR && kvf_resp_error_of(t->text, NULL) == KVF_RESP_UNKNOWN_COMMAND &&
 	    cmd->kind == KVF_REQ_REMOVE && !c->tier->no_unlink)
 		c->tier->no_unlink = true; /* before Redis 4 */
 	if (t->kind == KVF_RESP_ERROR)
@@ -323,6 +334,6 @@ bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, con
 	kvf_resp_conn_finish(c, final_status(c, cmd));
 	/* With other credentials it may go on: they are read again at the next connect. */
 	if (lost_auth)
-		kvf_resp_conn_break(c, KVF_EIO, "no permission");
+		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_COUNTED, "no permission");
 	return !lost_auth;
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/hist.h"
 #include "base/mem.h"
 #include "kvferry/kvf_status.h"
 #include "kvferry/kvf_tier.h"
@@ -64,10 +65,45 @@ void kvf_resp_options_init(struct kvf_resp_options *options);
  */
 int kvf_resp_url_parse(const char *url, struct kvf_report *report, struct kvf_resp_options *options);
 
+/* What goes wrong between us and a server. A connection that ends is counted once, an error in an answer once. */
+enum kvf_resp_trouble {
+	KVF_RESP_T_RESOLVE = 0, /* its name has no address */
+	KVF_RESP_T_REFUSED,	/* no connection is to be had */
+	KVF_RESP_T_TLS,
+	KVF_RESP_T_AUTH,	/* user or password: NOAUTH, WRONGPASS, or files that cannot be read */
+	KVF_RESP_T_NOPERM,
+	KVF_RESP_T_RESET,	/* closed by the server or the network, or by us because a put was withdrawn half-way */
+	KVF_RESP_T_TIMEOUT,	/* no connection, or no byte of an answer, in time */
+	KVF_RESP_T_PROTOCOL,	/* what it says is no RESP, or answers nothing we asked */
+	KVF_RESP_T_OOM,
+	KVF_RESP_T_READONLY,	/* READONLY, NOREPLICAS, MISCONF: it takes no writes */
+	KVF_RESP_T_LOADING,
+	KVF_RESP_T_BUSY,
+	KVF_RESP_T_CLUSTER,	/* MASTERDOWN, CLUSTERDOWN, TRYAGAIN, MOVED, ASK */
+	KVF_RESP_T_WRONGTYPE,
+	KVF_RESP_T_UNKNOWN_COMMAND,
+	KVF_RESP_T_OTHER,
+	KVF_RESP_TROUBLES,
+	KVF_RESP_T_COUNTED = KVF_RESP_TROUBLES /* it was, where the answer was read */
+};
+
+enum kvf_resp_class { KVF_RESP_SMALL = 0, KVF_RESP_GETS, KVF_RESP_PUTS, KVF_RESP_CLASSES };
+
+/* One server, since open. */
+struct kvf_resp_stats {
+	const char *server; /* host:port or path: no credentials. Valid as long as the tier */
+	uint64_t connects, connections; /* greeted so far, and now */
+	uint64_t bytes_in, bytes_out; /* on the wire, inside TLS */
+	uint64_t errors[KVF_RESP_TROUBLES];
+	const struct kvf_hist *latency[KVF_RESP_CLASSES]; /* from the words given to a connection to the end of the answer */
+};
+
 /* The tier, to be handed to the engine with kvf_resp_ops. Copies the options. KVF_OK, KVF_ENOMEM, KVF_ENOTSUP. */
 struct kvf_resp_tier;
 extern const struct kvf_tier_ops kvf_resp_ops;
 int kvf_resp_new(struct kvf_mem *mem, const struct kvf_resp_options *options, struct kvf_resp_tier **out);
+void kvf_resp_get_stats(const struct kvf_resp_tier *tier, struct kvf_resp_stats *out);
+const char *kvf_resp_trouble_name(enum kvf_resp_trouble trouble);
 /* After close(). NULL is fine. */
 void kvf_resp_free(struct kvf_resp_tier *tier);
 

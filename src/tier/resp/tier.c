@@ -77,11 +77,6 @@ void kvf_resp_tier_works(struct kvf_resp_tier *tier)
 
 /* ---- requests ---- */
 
-static enum kvf_resp_class class_of(const struct kvf_tier_req *req)
-{
-	return req->kind == KVF_REQ_GET ? KVF_RESP_GETS : req->kind == KVF_REQ_PUT ? KVF_RESP_PUTS : KVF_RESP_SMALL;
-}
-
 void kvf_resp_tier_done(struct kvf_resp_tier *tier, struct kvf_tier_req *req, int status)
 {
 	tier->host->complete(tier->host, req, status);
@@ -102,7 +97,7 @@ static void hold(struct kvf_resp_tier *tier, enum kvf_resp_class klass, struct k
 
 void kvf_resp_tier_lost(struct kvf_resp_tier *tier, struct kvf_tier_req *req, int status)
 {
-	enum kvf_resp_class klass = class_of(req);
+	enum kvf_resp_class klass = kvf_resp_class_of(req->kind);
 	struct kvf_resp_mark *mark = kvf_resp_mark(req);
 
 	/* A server that hangs will hang again; else once more: all of our commands may be said twice. */
@@ -138,10 +133,12 @@ static bool may_come(struct kvf_resp_tier *tier, struct kvf_resp_conn *c)
 {
 	bool due = kvf_resp_now(tier) >= tier->retry_at_ns;
 
-	if (c->state == KVF_RESP_OFF && due && tier->resolver.addr_n)
+	if (c->state == KVF_RESP_OFF && due && tier->resolver.addr_n) {
 		kvf_resp_conn_open(c);
-	else if (due && !tier->resolver.addr_n && !kvf_resp_resolver_busy(&tier->resolver))
+	} else if (due && !tier->resolver.addr_n && !kvf_resp_resolver_busy(&tier->resolver)) {
+		kvf_resp_tier_trouble(tier, KVF_RESP_T_RESOLVE);
 		kvf_resp_tier_failed(tier, "its name has no address"); /* asks anew */
+	}
 	return c->state != KVF_RESP_OFF || (!tier->resolver.addr_n && kvf_resp_resolver_busy(&tier->resolver));
 }
 
@@ -180,7 +177,7 @@ static int take(struct kvf_resp_tier *tier, struct kvf_tier_req *req)
 		kvf_resp_tier_done(tier, req, req->kind == KVF_REQ_PUT ? KVF_ENOTSUP : KVF_ENOENT);
 		return KVF_OK;
 	}
-	rc = choose(tier, class_of(req), &c);
+	rc = choose(tier, kvf_resp_class_of(req->kind), &c);
 	if (!rc)
 		rc = kvf_resp_request(c, req);
 	if (rc == KVF_EAGAIN || rc == KVF_EBUSY)
@@ -195,7 +192,7 @@ static unsigned submit(void *self, struct kvf_tier_req *const *reqs, unsigned n)
 	struct kvf_resp_tier *tier = self;
 
 	for (unsigned i = 0; i < n; i++) {
-		enum kvf_resp_class klass = class_of(reqs[i]);
+		enum kvf_resp_class klass = kvf_resp_class_of(reqs[i]->kind);
 		int rc = KVF_EBUSY;
 
 		memset(kvf_resp_mark(reqs[i]), 0, sizeof(struct kvf_resp_mark));
@@ -230,7 +227,7 @@ static void try_again(struct kvf_resp_tier *tier)
 
 static bool take_off(struct kvf_resp_tier *tier, struct kvf_tier_req *req)
 {
-	enum kvf_resp_class klass = class_of(req);
+	enum kvf_resp_class klass = kvf_resp_class_of(req->kind);
 	struct kvf_tier_req *prev = NULL;
 
 	for (struct kvf_tier_req *r = tier->again[klass]; r; prev = r, r = r->link) {
@@ -268,7 +265,7 @@ static void cancel(void *self, struct kvf_tier_req *req)
 	cmd->req = NULL;
 	/* What was promised to the server must follow, and it would come out of the slot. */
 	if (cmd->payload && c->pay <= seq)
-		kvf_resp_conn_break(c, KVF_EIO, "a put was withdrawn half-way");
+		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "a put was withdrawn half-way");
 	/* The rest of a value that is on its way goes nowhere. */
 	else if (seq == c->head)
 		c->reply.dest = NULL;
@@ -391,6 +388,8 @@ int kvf_resp_new(struct kvf_mem *mem, const struct kvf_resp_options *options, st
 		return KVF_ENOMEM;
 	tier->mem = mem;
 	tier->opt = *options;
+	for (int i = 0; i < KVF_RESP_CLASSES; i++)
+		kvf_hist_reset(&tier->latency[i]);
 	if (options->path[0])
 		snprintf(tier->name, sizeof(tier->name), "%s", options->path);
 	else

@@ -7,8 +7,6 @@
 #include "tier/resp/resolve.h"
 #include "tier/resp/tls.h"
 
-enum kvf_resp_class { KVF_RESP_SMALL = 0, KVF_RESP_GETS, KVF_RESP_PUTS, KVF_RESP_CLASSES };
-
 /* How a chunk may lie in the server: the keys behind its name. What is written has the first form. */
 struct kvf_resp_form {
 	bool older_name; /* the host's wire_older() */
@@ -18,6 +16,11 @@ struct kvf_resp_form {
 };
 
 #define KVF_RESP_FORMS 2
+
+static inline enum kvf_resp_class kvf_resp_class_of(unsigned kind)
+{
+	return kind == KVF_REQ_GET ? KVF_RESP_GETS : kind == KVF_REQ_PUT ? KVF_RESP_PUTS : KVF_RESP_SMALL;
+}
 
 /* What the tier keeps in a request's scratch. */
 struct kvf_resp_mark {
@@ -46,13 +49,19 @@ struct kvf_resp_tier {
 	uint64_t random;
 	bool no_unlink; /* it knows DEL only */
 	bool event;
-	char name[KVF_RESP_TEXT + 8]; /* for log lines: no credentials */
+	char name[KVF_RESP_TEXT + 8]; /* for log lines and metrics: no credentials */
+	uint64_t connects;
+	uint64_t errors[KVF_RESP_TROUBLES];
+	struct kvf_hist latency[KVF_RESP_CLASSES];
 };
 
 void kvf_resp_log(struct kvf_resp_tier *tier, enum kvf_log_level level, const char *fmt, ...) KVF_PRINTF(3, 4);
 uint64_t kvf_resp_now(const struct kvf_resp_tier *tier);
 /* A connection could not be opened, or was lost before it was of any use. */
 void kvf_resp_tier_failed(struct kvf_resp_tier *tier, const char *why);
+void kvf_resp_tier_trouble(struct kvf_resp_tier *tier, enum kvf_resp_trouble trouble);
+/* A command was answered. */
+void kvf_resp_tier_answered(struct kvf_resp_tier *tier, const struct kvf_resp_cmd *cmd);
 void kvf_resp_tier_works(struct kvf_resp_tier *tier);
 /* Ends a request. */
 void kvf_resp_tier_done(struct kvf_resp_tier *tier, struct kvf_tier_req *req, int status);
