@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The Redis tier beside hiredis's asynchronous client on a libev loop, as a program uses it: the value is handed to it,
- * and what it brings is copied to where it belongs. Needs libhiredis-dev when the tree was configured, else it says so and
+ * and what it brings is copied to where it belongs. Without libhiredis-dev when the tree was configured it says so and
  * exits with 77. Options: tests/support/resp_bench.h.
  */
 #include <stdio.h>

@@ -34,7 +34,8 @@ static void put_times(struct server *s)
 	kvf_page_family(s->page, name, "histogram",
 			"Seconds from giving a command to a connection until it is answered; ask: exists, remove.");
 	for (int i = 0; i < KVF_RESP_CLASSES; i++)
-		kvf_page_histogram(s->page, name, "server", s->stats.server, "request", requests[i], s->stats.latency[i]);
+		kvf_page_histogram(s->page, name, "server", s->stats.server, "request", requests[i],
+				   s->stats.latency[i]);
 }
 
 void kvf_page_servers(struct kvf_page *page)
@@ -51,7 +52,8 @@ void kvf_page_servers(struct kvf_page *page)
 	put_value(&s, "kvferry_server_connects_total", "counter", "Connections that were opened and greeted.",
 		  s.stats.connects);
 	put_value(&s, "kvferry_server_connections", "gauge", "Of them: there now.", s.stats.connections);
-	put_value(&s, "kvferry_server_received_bytes_total", "counter", "Bytes that came from a server.", s.stats.bytes_in);
+	put_value(&s, "kvferry_server_received_bytes_total", "counter", "Bytes that came from a server.",
+		  s.stats.bytes_in);
 	put_value(&s, "kvferry_server_sent_bytes_total", "counter", "Bytes that went to a server.", s.stats.bytes_out);
 	put_value(&s, "kvferry_server_breaker_state", "gauge", "0 closed (in use), 1 open (switched off), 2 probing.",
 		  tier->breaker);

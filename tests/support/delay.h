@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A line of a given length between clients and a server's unix socket, in a process of its own: every byte arrives so many
- * microseconds after it was sent, in order; how many are under way at once does not matter.
+ * A line of a given length between clients and a server's unix socket, in a process of its own: every byte arrives so
+ * many microseconds after it was sent, in order; how many are under way at once does not matter.
  */
 #ifndef KVF_TESTS_SUPPORT_DELAY_H
 #define KVF_TESTS_SUPPORT_DELAY_H

@@ -21,8 +21,8 @@ struct redis {
 };
 
 /*
- * Where tests say "redis-server" they mean any server that speaks its protocol: with KVF_REDIS_PROGRAM=valkey-server it is
- * that one. KVF_REDIS_DIR: a folder to look into first.
+ * Where tests say "redis-server" they mean any server that speaks its protocol: with KVF_REDIS_PROGRAM=valkey-server it
+ * is that one. KVF_REDIS_DIR: a folder to look into first.
  */
 /* Is the program there? If not the test is skipped, or failed with KVF_REQUIRE_SERVERS=1: return then. */
 bool redis_have(const char *program);

@@ -45,7 +45,8 @@ struct bench {
 
 static struct bench b;
 
-const char resp_bench_usage[] = "[--pairs N] [--slice MIB] [--mib N] [--server PROGRAM] [--allocators neutral|default]\n"
+const char resp_bench_usage[] =
+	"[--pairs N] [--slice MIB] [--mib N] [--server PROGRAM] [--allocators neutral|default]\n"
 	"  [--cores own|any]";
 
 static double now(void)
@@ -345,8 +346,8 @@ static void pin(pid_t pid, int cpu)
 		die("no core of its own");
 }
 
-/* On a small machine the scheduler puts both ends of a socket on one core for a while, and apart for a while, which halves
- * and doubles every figure. */
+/* On a small machine the scheduler puts both ends of a socket on one core for a while, and apart for a while, which
+ * halves and doubles every figure. */
 static void set_cores(void)
 {
 	cpu_set_t set;

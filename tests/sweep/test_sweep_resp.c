@@ -306,8 +306,8 @@ static uint64_t calls_of(enum kvf_req_kind kind, uint64_t budget)
 	return c->io.syscalls - before;
 }
 
-/* One call says a request, one hears its answer: nobody looks whether there is more. The few bytes behind a value go with
- * it, also where the budget of the turn ends between them. */
+/* One call says a request, one hears its answer: nobody looks whether there is more. The few bytes behind a value go
+ * with it, also where the budget of the turn ends between them. */
 static void test_calls(void)
 {
 	uint64_t text;

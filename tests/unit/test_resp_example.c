@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The example that LMCache's format is explained by: one chunk of Llama-3.1-8B in bfloat16, stored in a real server, and
- * what Python's standard library reads there.
+ * The example that LMCache's format is explained by: one chunk of Llama-3.1-8B in bfloat16, stored in a real server,
+ * and what Python's standard library reads there.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +114,8 @@ static void described(const char *tail, char *rest, size_t size)
 		char *space = strchr(line, ' ');
 
 		line[strcspn(line, "\n")] = '\0';
-		if (!space || (size_t)(space - line) < strlen(tail) || memcmp(space - strlen(tail), tail, strlen(tail)) != 0)
+		if (!space || (size_t)(space - line) < strlen(tail) ||
+		    memcmp(space - strlen(tail), tail, strlen(tail)) != 0)
 			continue;
 		CU_ASSERT_STRING_EQUAL(rest, "");
 		CU_ASSERT_EQUAL(strncmp(line, "meta-llama/Llama-3.1-8B@1@0@", 28), 0);

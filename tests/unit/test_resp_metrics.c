@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the metrics page says of a server: a real one that works, and then fails in every way that can be brought about. */
+/* What the metrics page says of a server: a real one that works, and fails in every way that can be brought about. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A real server that is slower than what is stored: nothing waits for it, and what is dropped are the ends of prompts. */
+/* A real server that is slower than what is stored: nothing waits for it, and prompts lose their ends. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -248,8 +248,10 @@ int bench_overlap(struct bench *b)
 		return TOOL_WRONG;
 	/* Nothing is evicted from disk. */
 	snprintf(size, sizeof(size), "%.2f",
-		(double)(ON_DISK + REMOTE_KEPT + 4 * (b->slices + 2)) * CHUNKS * (TOKEN_BYTES * CHUNK + 4096.0) / 1e9 + 0.2);
-	o = (struct overlap){.b = b, .next_seed = 1, .parts = b->url ? PARTS : PARTS - 1, .rig = {.settings = settings}};
+		(double)(ON_DISK + REMOTE_KEPT + 4 * (b->slices + 2)) * CHUNKS * (TOKEN_BYTES * CHUNK + 4096.0) / 1e9 +
+			0.2);
+	o = (struct overlap){.b = b, .next_seed = 1, .parts = b->url ? PARTS : PARTS - 1};
+	o.rig.settings = settings;
 	if (bench_rig_open(&o.rig, TOKEN_BYTES, CHUNK, b->url ? SLOTS + 2 * CHUNKS : SLOTS) == 0) {
 		if (fill(&o) == 0)
 			rc = measure(&o);

@@ -95,7 +95,8 @@ struct kvf_resp_stats {
 	uint64_t connects, connections; /* greeted so far, and now */
 	uint64_t bytes_in, bytes_out; /* on the wire, inside TLS */
 	uint64_t errors[KVF_RESP_TROUBLES];
-	const struct kvf_hist *latency[KVF_RESP_CLASSES]; /* from the words given to a connection to the end of the answer */
+	/* From the words given to a connection until the end of the answer. */
+	const struct kvf_hist *latency[KVF_RESP_CLASSES];
 };
 
 /* The tier, to be handed to the engine with kvf_resp_ops. Copies the options. KVF_OK, KVF_ENOMEM, KVF_ENOTSUP. */
