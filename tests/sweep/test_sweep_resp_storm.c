@@ -2,8 +2,8 @@
 /*
  * The Redis tier in random weather, by seed: several requests at once, turns of any budget, a network that passes on
  * any number of bytes of any connection, holds back, resets and falls silent, as often as the seed says; requests
- * withdrawn in the midst of it. Every request ends exactly once, what is read is what was once written under its name, a
- * slot is left alone once its request ended, and afterwards everything works again.
+ * withdrawn in the midst of it. Every request ends exactly once, what is read is what was once written under its name,
+ * a slot is left alone once its request ended, and afterwards everything works again.
  *
  * KVF_RESP_STORMS=N: so many seeds. KVF_RESP_STORM=SEED: that one only.
  */
