@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The Redis tier beside a bare blocking RESP loop, the least that a client can do: GET and SET as raw values without
- * side record (the bare loop's very commands), then with LMCache's metadata and ours. Options: with a wrong one it says.
+ * side record (the bare loop's very commands), then with LMCache's metadata and ours. A wrong option lists them.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
