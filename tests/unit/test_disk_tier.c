@@ -414,6 +414,45 @@ static void test_cancel(void)
 	drig_close(&r);
 }
 
+/* Eight at once, of so many bytes. How many system calls one turn takes for them. */
+static uint64_t calls_for_eight(size_t back, uint32_t slot_bytes)
+{
+	struct drig_options o = options(0);
+	uint64_t calls;
+	struct drig r;
+
+	o.slot_bytes = slot_bytes;
+	o.max_bytes = 20ull * slot_bytes;
+	o.segment_bytes = o.grow_bytes = 16ull * slot_bytes;
+	if (!open_back(&r, &o, back))
+		return 0;
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 8), 8);
+	drig_settle(&r);
+	r.n_done = 0;
+	for (uint32_t i = 0; i < 8; i++)
+		CU_ASSERT_TRUE(drig_submit(&r, i, KVF_REQ_GET, i));
+	calls = drig_stats(&r).syscalls;
+	drig_turn(&r);
+	calls = drig_stats(&r).syscalls - calls;
+	drig_await(&r, 8);
+	for (uint32_t i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(drig_judge(&r, i, i), DRIG_RIGHT);
+	drig_close(&r);
+	return calls;
+}
+
+/* Small transfers share a call, large ones go two at a time, so that the kernel does not merge them. */
+static void test_large_ones_apart(void)
+{
+	for (size_t i = 1; i < KVF_ARRAY_LEN(backs); i++) {
+		uint64_t small = calls_for_eight(i, 8192), large = calls_for_eight(i, 512 << 10);
+
+		/* Beside those that hand over, one or two look for what is done. */
+		CU_ASSERT(small <= 3);
+		CU_ASSERT(!small || (large >= 4 && large <= 6));
+	}
+}
+
 /* While everything that recovery, or a clear, waits for is in the kernel's hands, nobody has to call: the kernel's
  * descriptor wakes the host. A disk that hangs then costs no CPU. */
 static void expect_sleep(struct drig *r, struct sim_disk *sim)
@@ -530,6 +569,7 @@ int main(int argc, char **argv)
 		{"second_touch", test_second_touch},
 		{"two_directories", test_two_directories},
 		{"cancel", test_cancel},
+		{"large_ones_apart", test_large_ones_apart},
 		{"sleeps_while_the_kernel_works", test_sleeps_while_the_kernel_works},
 		{"bounds_in_flight", test_bounds_in_flight},
 	};

@@ -23,6 +23,13 @@
 
 #define KVF_AIO_MAX_DEPTH 256u
 #define KVF_AIO_ALIGN 4096u
+/*
+ * Of more than two transfers in one call the kernel merges neighbours (it plugs the queue), and what was merged ends
+ * together and is merged again: a device that could work on eight of 1 MiB has three of 3 MiB. So those that are
+ * worth a call go two at a time.
+ */
+#define KVF_AIO_LARGE (256u * 1024u)
+#define KVF_AIO_UNPLUGGED 2u
 
 enum kvf_aio_kind { KVF_AIO_READ = 1, KVF_AIO_WRITE = 2, KVF_AIO_SYNC = 3 };
 enum kvf_aio_class { KVF_AIO_URGENT = 0, KVF_AIO_NORMAL, KVF_AIO_BACKGROUND, KVF_AIO_CLASSES };

@@ -126,11 +126,22 @@ static void refuse_first(struct kvf_aio *aio, struct kernel_state *s, int error)
 	kvf_aio_finish(aio, op, result);
 }
 
+/* How many of the batch go in one call. */
+static uint32_t at_once(const struct kernel_state *s)
+{
+	const struct kvf_aio_op *op;
+
+	if (s->n_batch <= KVF_AIO_UNPLUGGED)
+		return s->n_batch;
+	op = (const struct kvf_aio_op *)(uintptr_t)s->batch[KVF_AIO_UNPLUGGED]->aio_data;
+	return op->left >= KVF_AIO_LARGE ? KVF_AIO_UNPLUGGED : s->n_batch;
+}
+
 /* False: the kernel has no room now. */
 static bool hand_over(struct kvf_aio *aio, struct kernel_state *s)
 {
 	while (s->n_batch) {
-		long n = syscall(SYS_io_submit, s->context, (long)s->n_batch, s->batch);
+		long n = syscall(SYS_io_submit, s->context, (long)at_once(s), s->batch);
 
 		aio->syscalls++;
 		if (n > 0) {

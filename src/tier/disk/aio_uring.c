@@ -84,13 +84,34 @@ static void uring_close(struct kvf_aio *aio, void *state)
 	kvf_mem_free(aio->mem, s, sizeof(*s));
 }
 
+/* One system call for both directions: what was filled in goes out, what is done comes in. None
+ * when there is neither. */
+static void enter(struct kvf_aio *aio, struct uring_state *s)
+{
+	int rc;
+
+	if (s->unsent) {
+		rc = io_uring_submit_and_get_events(&s->ring);
+		if (rc > 0)
+			s->unsent -= (unsigned)rc < s->unsent ? (unsigned)rc : s->unsent;
+	} else if (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
+		   (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) {
+		(void)io_uring_get_events(&s->ring);
+	} else {
+		return;
+	}
+	aio->syscalls++;
+}
+
 static bool uring_start(struct kvf_aio *aio, void *state, struct kvf_aio_op *op)
 {
 	struct uring_state *s = state;
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+	struct io_uring_sqe *sqe;
 	uint64_t total = 0, at;
 
-	(void)aio;
+	if (op->left >= KVF_AIO_LARGE && s->unsent >= KVF_AIO_UNPLUGGED)
+		enter(aio, s);
+	sqe = io_uring_get_sqe(&s->ring);
 	if (!sqe)
 		return false;
 	for (unsigned i = 0; i < op->n_iov; i++)
@@ -111,25 +132,6 @@ static bool uring_start(struct kvf_aio *aio, void *state, struct kvf_aio_op *op)
 	io_uring_sqe_set_data(sqe, op);
 	s->unsent++;
 	return true;
-}
-
-/* One system call for both directions: what was filled in goes out, what is done comes in. None
- * when there is neither. */
-static void enter(struct kvf_aio *aio, struct uring_state *s)
-{
-	int rc;
-
-	if (s->unsent) {
-		rc = io_uring_submit_and_get_events(&s->ring);
-		if (rc > 0)
-			s->unsent -= (unsigned)rc < s->unsent ? (unsigned)rc : s->unsent;
-	} else if (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
-		   (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) {
-		(void)io_uring_get_events(&s->ring);
-	} else {
-		return;
-	}
-	aio->syscalls++;
 }
 
 static unsigned reap(struct kvf_aio *aio, struct uring_state *s)
