@@ -79,6 +79,16 @@ expect 2 bench nothing
 expect 2 bench lookup --slices 0
 
 # What is wrong with the world is 1.
+expect 2 replay builtin:scan --device vulkan
+expect 2 bench lookup --device cuda
+# Where there are GPUs they are hidden.
+CUDA_VISIBLE_DEVICES=
+export CUDA_VISIBLE_DEVICES
+expect 1 replay builtin:scan --device cuda
+says err '--device cuda: KVF_E\(NODEV\|DRIVER\): '
+expect 1 bench copy --short --device cuda
+says err '--device cuda: KVF_E\(NODEV\|DRIVER\): '
+unset CUDA_VISIBLE_DEVICES
 expect 1 replay "$dir/absent.jsonl"
 says err absent.jsonl
 expect 1 replay builtin:scan --ram-chunks 3
