@@ -66,10 +66,10 @@ static int prefer_node(uint8_t *p, uint64_t bytes, int node)
 	return 0;
 }
 
-static int populate(uint8_t *p, uint64_t bytes)
+int kvf_hugemap_populate(uint8_t *p, uint64_t bytes, int (*advise)(void *, size_t, int))
 {
 	for (int i = 0; i < POPULATE_TRIES; i++) {
-		if (!madvise(p, bytes, MADV_POPULATE_WRITE))
+		if (!advise(p, bytes, MADV_POPULATE_WRITE))
 			return 0;
 		if (errno != EINTR && errno != EAGAIN)
 			break;
@@ -93,7 +93,7 @@ uint8_t *kvf_hugemap_get(uint64_t bytes, struct kvf_hugemap_how *how)
 	if (!how->hugetlb && bytes >= KVF_HUGE_BYTES)
 		(void)madvise(p, bytes, MADV_HUGEPAGE);
 	how->numa_errno = how->numa_node >= 0 ? prefer_node(p, bytes, how->numa_node) : 0;
-	if (populate(p, bytes)) {
+	if (kvf_hugemap_populate(p, bytes, madvise)) {
 		kvf_hugemap_put(p, bytes);
 		return NULL;
 	}

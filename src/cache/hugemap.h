@@ -19,6 +19,8 @@ struct kvf_hugemap_how {
 uint64_t kvf_hugemap_bytes(uint64_t n, bool hugetlb);
 /* bytes as kvf_hugemap_bytes() says. NULL: no memory. Children of a fork do not get the mapping. */
 uint8_t *kvf_hugemap_get(uint64_t bytes, struct kvf_hugemap_how *how);
+/* Gives every page its memory, by `advise`, which is madvise(). 0, or its errno when there is no memory. */
+int kvf_hugemap_populate(uint8_t *p, uint64_t bytes, int (*advise)(void *, size_t, int));
 void kvf_hugemap_put(uint8_t *p, uint64_t bytes);
 
 #endif
