@@ -44,16 +44,14 @@ static bool lines_open(struct lines *l, const char *root, const char *path)
 	l->fd = -1;
 	l->n = 0;
 	l->at = 0;
-	if (n > 0 && (size_t)n < sizeof(full))
+	if ((size_t)n < sizeof(full))
 		l->fd = open(full, O_RDONLY | O_CLOEXEC);
 	return l->fd >= 0;
 }
 
 static void lines_close(struct lines *l)
 {
-	if (l->fd >= 0)
-		(void)close(l->fd);
-	l->fd = -1;
+	(void)close(l->fd);
 }
 
 /* The next line without its end, cut to what fits; NULL at the end of the file. */
@@ -94,7 +92,7 @@ static bool read_number(const char *root, const char *dir, const char *name, uin
 	bool ok = false;
 	int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 
-	if (n < 0 || (size_t)n >= sizeof(path) || !lines_open(&l, root, path))
+	if ((size_t)n >= sizeof(path) || !lines_open(&l, root, path))
 		return false;
 	text = lines_next(&l);
 	if (text && strncmp(text, "max", 3) == 0) {
@@ -139,7 +137,7 @@ static double gib(uint64_t bytes)
 static void judge(struct query *q, uint64_t bytes, uint64_t room, const char *where, const char *numbers,
 		  const char *cure)
 {
-	uint64_t fits = room > q->reserve ? room - q->reserve : 0;
+	uint64_t fits = kvf_max_u64(room, q->reserve) - q->reserve;
 	/* Thousandths, rounded down: what is advised must fit. */
 	uint64_t advised = fits / (KVF_GIB / 1000 + 1);
 	char advice[64] = "";
@@ -181,13 +179,12 @@ static void check_hugetlb(struct query *q)
 	(void)read_number(q->root, dir, "resv_hugepages", &reserved);
 	(void)read_number(q->root, dir, "nr_overcommit_hugepages", &overcommit);
 	(void)read_number(q->root, dir, "surplus_hugepages", &surplus);
-	pages = n_free > reserved ? n_free - reserved : 0;
+	pages = kvf_min_u64(kvf_max_u64(n_free, reserved) - reserved, UNLIMITED / KVF_HUGE_BYTES);
 	/* Beyond the reserved ones the kernel may make new ones, from common memory. */
 	if (q->bytes > pages * KVF_HUGE_BYTES && overcommit > surplus) {
 		check_available(q, q->bytes - pages * KVF_HUGE_BYTES);
-		pages += overcommit - surplus;
+		pages = kvf_min_u64(kvf_sat_add(pages, overcommit - surplus), UNLIMITED / KVF_HUGE_BYTES);
 	}
-	pages = kvf_min_u64(pages, UNLIMITED / KVF_HUGE_BYTES);
 	(void)snprintf(numbers, sizeof(numbers),
 		       "2 MiB pages: free %" PRIu64 ", reserved %" PRIu64 ", overcommit %" PRIu64 ", surplus %" PRIu64,
 		       n_free, reserved, overcommit, surplus);
@@ -260,7 +257,7 @@ static uint64_t reclaimable(const struct query *q, const struct kind *kind, cons
 	uint64_t active = 0;
 	int n = snprintf(path, sizeof(path), "%s/memory.stat", dir);
 
-	if (!kind->reclaimable[0] || n < 0 || (size_t)n >= sizeof(path))
+	if (!kind->reclaimable[0] || (size_t)n >= sizeof(path))
 		return 0;
 	(void)read_field(q->root, path, kind->reclaimable[0], &inactive);
 	(void)read_field(q->root, path, kind->reclaimable[1], &active);
@@ -285,7 +282,7 @@ static void check_group(struct query *q, const struct kind *kind, const char *di
 			       "%s is %" PRIu64 ", in use %" PRIu64 ", of that page cache %" PRIu64, kind->limit[i],
 			       limit, used, cache);
 		used -= cache;
-		judge(q, q->bytes, limit > used ? limit - used : 0, where, numbers, kind->limit[i]);
+		judge(q, q->bytes, kvf_max_u64(limit, used) - used, where, numbers, kind->limit[i]);
 	}
 }
 
@@ -371,7 +368,7 @@ static void check_below(struct query *q, const struct kind *kind, const char *po
 	size_t floor = strlen(point);
 	int n = snprintf(dir, sizeof(dir), "%s%s", point, path);
 
-	if (n < 0 || (size_t)n >= sizeof(dir))
+	if ((size_t)n >= sizeof(dir))
 		return;
 	for (;;) {
 		size_t len = strlen(dir);

@@ -251,6 +251,112 @@ static void test_hugetlb(void)
 	CU_ASSERT_EQUAL(check_huge(511 * KVF_MIB + 1), KVF_ENOMEM);
 }
 
+/* Numbers beyond what bytes can be counted in are as good as no limit, and not as good as none. */
+static void test_hugetlb_beyond(void)
+{
+	static const uint64_t pages[] = { (uint64_t)1 << 41, (uint64_t)1 << 43, ((uint64_t)1 << 43) + 1, UINT64_MAX };
+	const char *dir = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+	char path[256];
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(pages); i++) {
+		machine();
+		file("/proc/meminfo", "MemAvailable: 1 kB\n");
+		snprintf(path, sizeof(path), "%s/free_hugepages", dir);
+		number(path, pages[i]);
+		snprintf(path, sizeof(path), "%s/nr_overcommit_hugepages", dir);
+		number(path, UINT64_MAX);
+		CU_ASSERT_EQUAL(check_huge(64 * KVF_GIB), KVF_OK);
+		CU_ASSERT_EQUAL(report.errors, 0);
+		/* None is free, any number may be made: the machine's memory decides. */
+		snprintf(path, sizeof(path), "%s/free_hugepages", dir);
+		number(path, 0);
+		CU_ASSERT_EQUAL(check_huge(KVF_GIB), KVF_ENOMEM);
+		CU_ASSERT(says("MemAvailable"));
+		CU_ASSERT_EQUAL(report.errors, 1);
+		file("/proc/meminfo", "MemAvailable: 100000000 kB\n");
+		CU_ASSERT_EQUAL(check_huge(KVF_GIB), KVF_OK);
+		/* More are in use as surplus than may be made. */
+		snprintf(path, sizeof(path), "%s/surplus_hugepages", dir);
+		number(path, UINT64_MAX);
+		CU_ASSERT_EQUAL(check_huge(1), KVF_ENOMEM);
+		CU_ASSERT(says("hugetlb"));
+	}
+}
+
+/* Version 1's hugetlb controller, and both versions where nothing says what is mounted. */
+static void test_hugetlb_groups(void)
+{
+	char path[256];
+
+	machine();
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+	number(path, 10000);
+	file("/proc/self/cgroup", "3:hugetlb:/a\n0::/b\n");
+	number("/sys/fs/cgroup/hugetlb/a/hugetlb.2MB.limit_in_bytes", 100 * KVF_MIB);
+	number("/sys/fs/cgroup/hugetlb/a/hugetlb.2MB.usage_in_bytes", 10 * KVF_MIB);
+	CU_ASSERT_EQUAL(check_huge(90 * KVF_MIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(90 * KVF_MIB + 1), KVF_ENOMEM);
+	number("/sys/fs/cgroup/unified/b/hugetlb.2MB.max", 50 * KVF_MIB);
+	CU_ASSERT_EQUAL(check_huge(50 * KVF_MIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(50 * KVF_MIB + 1), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(report.errors, 1);
+	number("/sys/fs/cgroup/b/hugetlb.2MB.max", 40 * KVF_MIB);
+	CU_ASSERT_EQUAL(check_huge(40 * KVF_MIB + 1), KVF_ENOMEM);
+}
+
+/* Limits that are there and not ours: of a hierarchy that we are in by no line of /proc/self/cgroup, of a controller
+ * whose name is part of another's, of a group beside ours. */
+static void test_not_ours(void)
+{
+	machine();
+	number("/sys/fs/cgroup/memory.max", 1);
+	number("/sys/fs/cgroup/memory/memory.limit_in_bytes", 1);
+	CU_ASSERT_EQUAL(check(KVF_GIB, 0), KVF_OK); /* no line at all */
+	file("/proc/self/cgroup", "4:mem:/a\n5:memory2,xmemory:/a\n6:cpu,memor:/a\n");
+	CU_ASSERT_EQUAL(check(KVF_GIB, 0), KVF_OK);
+	file("/proc/self/cgroup", "4:cpu:/a\n5:pids,memory:/a\n");
+	CU_ASSERT_EQUAL(check(KVF_GIB, 0), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(report.errors, 1);
+	machine();
+	file("/proc/self/cgroup", "0::/a\n");
+	file("/proc/self/mountinfo", "25 20 0:22 / /cg rw - cgroup2 cgroup2 rw\n");
+	number("/cg/ab/memory.max", 1);
+	number("/cg/b/memory.max", 1);
+	number("/cg/a/sub/memory.max", 1);
+	CU_ASSERT_EQUAL(check(KVF_GIB, 0), KVF_OK);
+	file("/cg/a/memory.max", "no number\n");
+	CU_ASSERT_EQUAL(check(KVF_GIB, 0), KVF_OK);
+	file("/cg/a/memory.max", "");
+	CU_ASSERT_EQUAL(check(KVF_GIB, 0), KVF_OK);
+	file("/cg/a/memory.max", "0\n");
+	CU_ASSERT_EQUAL(check(1, 0), KVF_ENOMEM);
+	file("/cg/a/memory.max", "9\n");
+	CU_ASSERT_EQUAL(check(9, 0), KVF_OK);
+	CU_ASSERT_EQUAL(check(10, 0), KVF_ENOMEM);
+	/* From 2^62 on it is no limit. */
+	machine();
+	file("/proc/meminfo", "");
+	file("/proc/self/cgroup", "0::/a\n");
+	file("/proc/self/mountinfo", "25 20 0:22 / /cg rw - cgroup2 cgroup2 rw\n");
+	number("/cg/a/memory.max", (uint64_t)1 << 62);
+	CU_ASSERT_EQUAL(check(UINT64_MAX, 0), KVF_OK);
+	number("/cg/a/memory.max", ((uint64_t)1 << 62) - 1);
+	CU_ASSERT_EQUAL(check((uint64_t)1 << 62, 0), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(check(((uint64_t)1 << 62) - 1, 0), KVF_OK);
+	/* More page cache than is in use at all counts as what is in use. */
+	number("/cg/a/memory.max", KVF_GIB);
+	number("/cg/a/memory.current", KVF_MIB);
+	file("/cg/a/memory.stat", "inactive_file 99999999\nactive_file 99999999\n");
+	bound(KVF_GIB, 0);
+	/* MemAvailable in kB that no number of bytes holds. */
+	machine();
+	file("/proc/meminfo", "MemAvailable: 4503599627370496 kB\n"); /* 2^52 */
+	CU_ASSERT_EQUAL(check((uint64_t)1 << 62, 0), KVF_OK);
+	CU_ASSERT_EQUAL(check(((uint64_t)1 << 62) + 1, 0), KVF_ENOMEM);
+	file("/proc/meminfo", "MemAvailable: 4503599627370497 kB\n");
+	CU_ASSERT_EQUAL(check(UINT64_MAX, 0), KVF_OK);
+}
+
 static void test_this_machine(void)
 {
 	CU_ASSERT_EQUAL(kvf_pool_check_memory("", 1, 0, false, NULL), KVF_OK);
@@ -270,6 +376,9 @@ int main(int argc, char **argv)
 		{ "container", test_container },
 		{ "long_lines", test_long_lines },
 		{ "hugetlb", test_hugetlb },
+		{ "hugetlb_beyond", test_hugetlb_beyond },
+		{ "hugetlb_groups", test_hugetlb_groups },
+		{ "not_ours", test_not_ours },
 		{ "this_machine", test_this_machine },
 	};
 
