@@ -314,6 +314,37 @@ static void test_in_flight(void)
 	end();
 }
 
+/* An engine that never did anything, and one with all the tiers there can be: each mode comes to its end. */
+static void test_bare_and_full(void)
+{
+	static const enum kvf_shutdown_mode modes[] = { KVF_SHUTDOWN_DRAIN, KVF_SHUTDOWN_FLUSH, KVF_SHUTDOWN_CANCEL };
+	static struct memtier four[KVF_MAX_TIERS];
+
+	for (size_t i = 0; i < 2 * KVF_ARRAY_LEN(modes); i++) {
+		enum kvf_shutdown_mode mode = modes[i / 2];
+
+		rig_open(&r, &(struct rig_options){ .slots = 16 });
+		CU_ASSERT_EQUAL(begin(mode, i % 2 ? 0 : KVF_NO_DEADLINE), KVF_OK);
+		kvf_poll(r.engine, NULL, 0);
+		kvf_poll(r.engine, NULL, 0);
+		CU_ASSERT_EQUAL(kvf_engine_idle(r.engine), 1);
+		CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_OK);
+		free(r.kv);
+		tier_rig_open_more(&r, four, KVF_MAX_TIERS, KVF_TIER_RECORDS, (struct rig_options){ .slots = 32 });
+		for (int t = 0; t < KVF_MAX_TIERS; t++)
+			r.engine->tier[t].off = true;
+		tier_rig_store(&r, 1, 4);
+		for (int t = 0; t < KVF_MAX_TIERS; t++)
+			r.engine->tier[t].off = false;
+		CU_ASSERT_EQUAL(begin(mode, i % 2 ? tier_rig_now : KVF_NO_DEADLINE), KVF_OK);
+		end();
+		for (int t = 0; t < KVF_MAX_TIERS; t++) {
+			CU_ASSERT_EQUAL(four[t].puts, mode == KVF_SHUTDOWN_FLUSH && i % 2 == 0 ? 4 : 0);
+			memtier_free(&four[t]);
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -328,6 +359,7 @@ int main(int argc, char **argv)
 		{ "leases_outlive_operations", test_leases_outlive_operations },
 		{ "growing_stops", test_growing_stops },
 		{ "in_flight", test_in_flight },
+		{ "bare_and_full", test_bare_and_full },
 	};
 
 	return kvf_test_main("shutdown", tests, KVF_ARRAY_LEN(tests), argc, argv);

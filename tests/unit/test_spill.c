@@ -381,6 +381,46 @@ static void test_removed_meanwhile(void)
 	close_tiers();
 }
 
+/* All the tiers there can be: each gets each chunk once, gives it back when it is the only one, and loses it. */
+static void test_four_tiers(void)
+{
+	static struct memtier four[KVF_MAX_TIERS];
+	struct kvf_op op;
+
+	tier_rig_open_more(&r, four, KVF_MAX_TIERS, KVF_TIER_RECORDS | KVF_TIER_DURABLE,
+			   (struct rig_options){ .slots = 32 });
+	e = r.engine;
+	tier_rig_store(&r, 1, 6);
+	tier_rig_flush(&r);
+	for (int only = 0; only < KVF_MAX_TIERS; only++) {
+		CU_ASSERT_EQUAL(four[only].puts, 6);
+		kvf_prep_remove(&op, r.seq, 0, 6 * RIG_CHUNK, KVF_TIER_RAM);
+		CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+		for (int t = 0; t < KVF_MAX_TIERS; t++)
+			e->tier[t].off = t != only;
+		CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 6 * RIG_CHUNK);
+		rig_wipe(&r);
+		CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
+		CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 6 * RIG_CHUNK), 0);
+		CU_ASSERT_EQUAL(four[only].gets, 6);
+	}
+	for (int t = 0; t < KVF_MAX_TIERS; t++)
+		e->tier[t].off = false;
+	CU_ASSERT_EQUAL(kvf_verify(e), KVF_OK);
+	/* More than the pool holds, so that what waits is withdrawn. */
+	for (uint64_t i = 0; i < 6; i++)
+		tier_rig_store(&r, 2 + i, 10);
+	tier_rig_flush(&r);
+	CU_ASSERT_EQUAL(kvf_verify(e), KVF_OK);
+	rig_tokens(&r, 1, 6 * RIG_CHUNK);
+	kvf_prep_remove(&op, r.seq, 0, 6 * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	for (int t = 0; t < KVF_MAX_TIERS; t++)
+		CU_ASSERT_EQUAL(four[t].removes, 6);
+	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
+	tier_rig_close(&r, four);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -395,6 +435,7 @@ int main(int argc, char **argv)
 		{ "probe", test_probe },
 		{ "no_memory", test_no_memory },
 		{ "removed_meanwhile", test_removed_meanwhile },
+		{ "four_tiers", test_four_tiers },
 	};
 
 	return kvf_test_main("spill", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -403,12 +403,27 @@ static void test_dead(void)
 	memtier_free(&m);
 }
 
+/* One that never had an operation dies too. */
+static void test_dead_and_bare(void)
+{
+	struct kvf_completion c;
+
+	open_plain();
+	kvf_die(r.engine, "here.c", 7, "what should hold");
+	CU_ASSERT_EQUAL(kvf_poll(r.engine, &c, 1), 0);
+	CU_ASSERT_EQUAL(kvf_engine_idle(r.engine), 1);
+	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_OK);
+	free(r.kv);
+	memtier_free(&m);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "quiet", test_quiet },       { "due", test_due },
 		{ "timers", test_timers },     { "descriptors", test_descriptors },
 		{ "steps", test_steps },       { "dead", test_dead },
+		{ "dead_and_bare", test_dead_and_bare },
 	};
 
 	return kvf_test_main("turn", tests, KVF_ARRAY_LEN(tests), argc, argv);
