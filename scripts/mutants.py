@@ -34,9 +34,8 @@ TESTS = [
     ("tests/unit/test_" + name, []) for name in (
         "engine", "ring", "tiers", "events", "order", "lookup", "rate", "quota", "priority", "numa", "control", "open", "scrub",
         "no_memory", "layers", "loads", "prefetch", "stores",
-        "no_memory",
         "tenant", "wire_engine", "remote_options", "turn", "shutdown", "pool_slices",
-        "slots", "plan_asks", "spill", "tier_drive", "open_parts",
+        "slots", "plan_asks", "spill", "tier_drive", "open_parts", "hugemap",
         "evict", "evict_paths", "index_table", "index", "pool",
         "memcheck", "drive", "guard", "store_rules", "metrics", "open_advice", "replay_device",
         "replay_oracle", "replay_run", "seed_scenario", "seq_wire", "timeline", "log", "kvf_ev", "disk_engine",
