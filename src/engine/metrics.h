@@ -29,8 +29,6 @@ void kvf_page_family(struct kvf_page *page, const char *name, const char *type, 
 /* One sample; label and value of its own or NULL. */
 void kvf_page_sample(
 	struct kvf_page *page, const char *name, const char *label, const char *is, uint64_t value);
-void kvf_page_sample2(struct kvf_page *page, const char *name, const char *label, const char *is, const char *label2,
-		      const char *is2, uint64_t value);
 /* The same, value in millionths: for ratios, without a locale's comma. */
 void kvf_page_ratio(struct kvf_page *page, const char *name, uint64_t part, uint64_t whole);
 /* One sample with n labels of its own. */

@@ -19,9 +19,13 @@ static void put_errors(struct server *s)
 	static const char name[] = "kvferry_server_errors_total";
 
 	kvf_page_family(s->page, name, "counter", "What went wrong with a server, by kind.");
-	for (int i = 0; i < KVF_RESP_TROUBLES; i++)
-		kvf_page_sample2(s->page, name, "server", s->stats.server, "kind",
-				 kvf_resp_trouble_name((enum kvf_resp_trouble)i), s->stats.errors[i]);
+	for (int i = 0; i < KVF_RESP_TROUBLES; i++) {
+		const char *const labels[2][2] = {
+			{ "server", s->stats.server }, { "kind", kvf_resp_trouble_name((enum kvf_resp_trouble)i) }
+		};
+
+		kvf_page_labels(s->page, name, labels, 2, s->stats.errors[i]);
+	}
 }
 
 static void put_times(struct server *s)

@@ -130,15 +130,8 @@ void kvf_page_family(struct kvf_page *page, const char *name, const char *type, 
 void kvf_page_sample(
 	struct kvf_page *page, const char *name, const char *label, const char *is, uint64_t value)
 {
-	kvf_page_sample2(page, name, label, is, NULL, NULL, value);
-}
-
-void kvf_page_sample2(struct kvf_page *page, const char *name, const char *label, const char *is, const char *label2,
-	const char *is2, uint64_t value)
-{
 	put_head(page, name, "");
 	put_label(page, label, is);
-	put_label(page, label2, is2);
 	kvf_text_add(&page->text, "} %" PRIu64 "\n", value);
 }
 
