@@ -54,6 +54,17 @@ def compare_answers(driver, *args):
         assert on.complete(longer, 20) == (off.complete(longer, 20)[0], len(prompts[-1]) // CHUNK * CHUNK)
 
 
+def unfull_chunks(driver):
+    """save_unfull_chunk: the same prompt again computes its last token only."""
+    with Server(driver, "--set", "save_unfull_chunk=true") as s:
+        for n in (CHUNK // 2, 3 * CHUNK, 3 * CHUNK + 40):
+            text, _ = s.complete(prompt_of(n, 31), 8)
+            assert s.complete(prompt_of(n, 31), 8) == (text, n - 1), n
+    with Server(driver) as s:
+        s.complete(prompt_of(100, 31), 8)
+        assert s.complete(prompt_of(100, 31), 8)[1] == CHUNK
+
+
 def prompts_that_come_together(driver):
     """What one of them computed and stored the others need not compute, though it was not there when they came."""
     p = prompt_of(3000, 21)
@@ -392,9 +403,9 @@ def curl(driver):
         assert " 200 0" in out, "the connection is used again: " + out
 
 
-TESTS = (plain_pages, answers_do_not_depend_on_the_cache, prompts_that_come_together,
-         tenants_share_nothing, shapes_of_streams, sampling, answers_can_be_sent_back, pool_before_requests, stop_strings, bad_requests, too_large, leaving,
-         leaving_while_kvferry_works, slow_clients, thirty_streams, full_queue, ending, curl)
+TESTS = (plain_pages, answers_do_not_depend_on_the_cache, unfull_chunks, prompts_that_come_together, tenants_share_nothing,
+         shapes_of_streams, sampling, answers_can_be_sent_back, pool_before_requests, stop_strings, bad_requests, too_large,
+         leaving, leaving_while_kvferry_works, slow_clients, thirty_streams, full_queue, ending, curl)
 
 
 def main():

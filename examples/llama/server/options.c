@@ -68,15 +68,16 @@ static int configure(struct options *o, const char *file, char **set, int n_set)
 {
 	static char text[4096];
 	struct kvf_report report;
+	char unfull[16];
 	int rc;
 
 	kvf_report_init(&report, text, sizeof(text));
 	rc = kvf_config_create(&o->config, NULL);
-	/* A pool that grows under load makes the first requests late: it is all there before the first one comes. */
-	if (rc == KVF_OK)
-		rc = kvf_config_set(o->config, "kvf_pool_before_open", "true", &report);
 	if (rc == KVF_OK)
 		rc = kvf_config_load(o->config, file, NULL, &report);
+	/* A pool that grows under load makes the first requests late: it is all there before the first one comes. */
+	if (rc == KVF_OK && !strcmp(kvf_config_origin(o->config, "kvf_pool_before_open"), "default"))
+		rc = kvf_config_set(o->config, "kvf_pool_before_open", "true", &report);
 	for (int i = 0; i < n_set && rc == KVF_OK; i++) {
 		char *value = strchr(set[i], '=');
 
@@ -86,6 +87,8 @@ static int configure(struct options *o, const char *file, char **set, int n_set)
 		rc = kvf_config_set(o->config, set[i], value + 1, &report);
 		*value = '=';
 	}
+	if (rc == KVF_OK && kvf_config_get(o->config, "save_unfull_chunk", unfull, sizeof(unfull)) > 0)
+		o->unfull = !strcmp(unfull, "true");
 	if (*text)
 		fprintf(stderr, "%s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
 	return rc == KVF_OK ? 0 : wrong("configuration", kvf_strerror(rc));

@@ -10,7 +10,7 @@ struct options {
 	const char *model, *name, *host;
 	unsigned long port, slots, context, piece, threads, queue, body_kib, backlog_kib, timeout_s, max_tokens,
 		connections;
-	int no_cache, precise;
+	int no_cache, precise, unfull; /* unfull: save_unfull_chunk */
 	struct kvf_config *config; /* with LMCACHE_* of the environment, --config and --set */
 };
 

@@ -75,6 +75,7 @@ struct sched_settings {
 	/* Answers in batches of one token. llama.cpp's sums come out a little differently in batches of another size:
 	 * enough to end a near tie otherwise once in some hundred tokens, and who else is being answered is chance. */
 	int precise;
+	int unfull; /* the last chunk of a prompt is kept though it is not full */
 };
 
 struct sched_stats {
@@ -125,7 +126,7 @@ void slots_move(struct sched *s);
 int slots_look_again(struct sched *s, struct job *job);
 /* The answer is whole, or the job failed. */
 void slots_end(struct sched *s, struct job *job, enum job_end end, const char *error);
-/* Hands the full chunks that were computed to kvferry, unless it is busy with the last ones. */
+/* Hands the chunks that were computed to kvferry, unless it is busy with the last ones. */
 void slots_keep(struct sched *s, struct job *job);
 void slots_cancel(struct sched *s, struct job *job);
 /* While it waits. */

@@ -46,7 +46,7 @@ static int open_model(struct server *s, const struct options *o, char *why, size
 static int open_all(struct server *s, const struct options *o, char *why, size_t n)
 {
 	struct sched_settings sched = { .slots = (unsigned)o->slots, .context = o->context, .piece = o->piece,
-		.queue = (unsigned)o->queue, .precise = o->precise };
+		.queue = (unsigned)o->queue, .precise = o->precise, .unfull = o->unfull };
 	struct http_settings http = { .host = o->host, .port = (unsigned)o->port, .body_bytes = o->body_kib << 10,
 		.backlog_bytes = o->backlog_kib << 10, .connections = (unsigned)o->connections,
 		.timeout_s = (unsigned)o->timeout_s, .request = api_request, .gone = api_gone, .user = &s->api };

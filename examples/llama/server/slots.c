@@ -123,6 +123,12 @@ static size_t full(const struct sched *s, size_t n)
 	return n - n % lkv_chunk_tokens(s->set.kv);
 }
 
+/* Of the first n tokens of a prompt, those whose chunks are kept. */
+static size_t worth(const struct sched *s, const struct job *job, size_t n)
+{
+	return s->set.unfull && n == job->n_prompt ? n : full(s, n);
+}
+
 static int store(struct job *job, size_t n, unsigned flags)
 {
 	int rc;
@@ -141,7 +147,7 @@ static int keep(struct sched *s, struct job *job)
 
 	if (lkv_busy(job->kv))
 		return 1;
-	if (full(s, prompt) > job->stored && store(job, prompt, 0))
+	if (worth(s, job, prompt) > job->stored && store(job, prompt, 0))
 		return 1;
 	if (job->state != JOB_KEEPING || job->computed <= job->n_prompt ||
 	    full(s, job->computed) <= full(s, job->stored))
