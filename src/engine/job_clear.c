@@ -1,32 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clear: everything out of the tiers named. RAM first, a slice a step, then what is on its way down, then the tiers. */
+/*
+ * Clear: everything out of the tiers named. RAM first, a slice a step, then what is on its way down, then the tiers;
+ * at last nothing counts as stored below that may have got there before they were cleared.
+ */
 #include "engine/engine.h"
 
-enum { RAM = 0, DRAIN, BELOW };
+enum { RAM = 0, DRAIN, BELOW, FORGET };
+
+static bool is_meant(const struct kvf_job *job, const struct kvf_tier *tier)
+{
+	return (!job->tiers || job->tiers & tier->bit) && tier->caps & KVF_TIER_CLEARS;
+}
+
+/* The chunk counts as nowhere below, nor does what is on its way there or back: who came first is unknown. */
+static void forget(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+	struct kvf_fill *fill = en->state == KVF_ENTRY_FILLING ? kvf_fill_of(e, entry) : NULL;
+	struct kvf_spill *spill = kvf_spill_of(e, entry);
+
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		struct kvf_tier *tier = &e->tier[t];
+
+		if (!is_meant(job, tier))
+			continue;
+		en->tiers_have &= (uint8_t)~(1u << t);
+		if (spill && spill->leg[t].state == KVF_SPILL_SENT)
+			spill->leg[t].put->removed = true;
+		if (fill && fill->tier == tier)
+			fill->removed = true;
+	}
+}
+
+static void drop(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
+{
+	kvf_spill_drop(e, entry);
+	forget(e, job, entry);
+	if (job->tiers && !(job->tiers & KVF_TIER_RAM))
+		return;
+	job->in_ram += kvf_index_entry(&e->index, entry)->n_tokens;
+	kvf_entry_drop(e, entry, KVF_EVENT_REMOVED);
+}
+
+/* A slice of all that is in RAM, or on its way there. True: that was all of it. */
+static bool visit(struct kvf_engine *e, struct kvf_job *job,
+		  void (*what)(struct kvf_engine *e, struct kvf_job *job, uint32_t entry))
+{
+	for (uint32_t n = 0; job->cursor < e->index.used; n++) {
+		if (n == KVF_TURN_SCAN)
+			return false;
+		if (kvf_entry_in_table(kvf_index_entry(&e->index, job->cursor)))
+			what(e, job, job->cursor);
+		job->cursor++;
+	}
+	job->cursor = 0;
+	return true;
+}
 
 static enum kvf_step_result clear_ram(struct kvf_engine *e, struct kvf_job *job)
 {
-	bool ram = !job->tiers || job->tiers & KVF_TIER_RAM;
-	uint32_t n = 0;
-
-	while (job->cursor < e->index.used) {
-		uint32_t entry = job->cursor;
-		struct kvf_entry *en = kvf_index_entry(&e->index, entry);
-
-		if (n++ == KVF_TURN_SCAN)
-			return KVF_STEP_YIELD;
-		job->cursor++;
-		if (en->state != KVF_ENTRY_RESIDENT && en->state != KVF_ENTRY_FILLING)
-			continue;
-		if (en->state == KVF_ENTRY_RESIDENT)
-			kvf_spill_drop(e, entry);
-		if (ram) {
-			job->in_ram += en->n_tokens;
-			kvf_entry_drop(e, entry, KVF_EVENT_REMOVED);
-		} else {
-			en->tiers_have = 0;
-		}
-	}
+	if (!visit(e, job, drop))
+		return KVF_STEP_YIELD;
 	job->spill_seq = e->spill_serial;
 	kvf_list_push_back(&e->flushes, &job->level_link);
 	kvf_job_goto(e, job, DRAIN);
@@ -46,7 +80,7 @@ static void ask_to_clear(struct kvf_engine *e, struct kvf_job *job, struct kvf_t
 {
 	struct kvf_ask *ask;
 
-	if ((job->tiers && !(job->tiers & tier->bit)) || !(tier->caps & KVF_TIER_CLEARS))
+	if (!is_meant(job, tier))
 		return;
 	if (!kvf_tier_usable(e, tier)) {
 		job->plan_failed = KVF_PLAN_TIER;
@@ -75,7 +109,13 @@ static enum kvf_step_result clear_below(struct kvf_engine *e, struct kvf_job *jo
 	if (job->n_asks)
 		return KVF_STEP_WAIT;
 	kvf_plan_failure(job);
-	return KVF_STEP_END;
+	kvf_job_goto(e, job, FORGET);
+	return KVF_STEP_AGAIN;
+}
+
+static enum kvf_step_result forget_below(struct kvf_engine *e, struct kvf_job *job)
+{
+	return visit(e, job, forget) ? KVF_STEP_END : KVF_STEP_YIELD;
 }
 
 static void report(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
@@ -87,7 +127,8 @@ static void report(struct kvf_engine *e, struct kvf_job *job, struct kvf_complet
 static const struct kvf_job_step steps[] = {
 	[RAM] = { "ram", clear_ram, 1u << DRAIN },
 	[DRAIN] = { "drain", drain, 1u << BELOW },
-	[BELOW] = { "below", clear_below, 0 },
+	[BELOW] = { "below", clear_below, 1u << FORGET },
+	[FORGET] = { "forget", forget_below, 0 },
 };
 
 const struct kvf_job_kind kvf_job_clear = { "clear", steps, KVF_ARRAY_LEN(steps), NULL, report };

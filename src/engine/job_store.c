@@ -48,6 +48,11 @@ static enum kvf_step_result admit(struct kvf_engine *e, struct kvf_job *job)
 	return KVF_STEP_AGAIN;
 }
 
+static void short_of_level(struct kvf_job *job, uint32_t chunk)
+{
+	job->level_limit = (uint32_t)kvf_min_u64(job->level_limit, chunk);
+}
+
 /* The chunk is in RAM: sends it down, and remembers to wait where a level was asked for. One that was removed while
  * it was copied goes nowhere. */
 static void send_down(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk, uint32_t entry)
@@ -56,8 +61,8 @@ static void send_down(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk,
 	struct kvf_level_wait *wait;
 
 	if (kvf_index_entry(&e->index, entry)->state != KVF_ENTRY_RESIDENT) {
-		if (need && chunk < job->level_limit)
-			job->level_limit = chunk;
+		if (need)
+			short_of_level(job, chunk);
 		return;
 	}
 	kvf_spill_queue(e, entry, e->tier_mask);
@@ -68,8 +73,8 @@ static void send_down(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk,
 	wait->job = job;
 	wait->chunk = chunk;
 	wait->tiers = need;
-	if (!kvf_spill_await(e, entry, wait) && chunk < job->level_limit)
-		job->level_limit = chunk;
+	if (!kvf_spill_await(e, entry, wait))
+		short_of_level(job, chunk);
 }
 
 /* A longer chunk at its place makes the sequence's shorter partial one worthless. */
@@ -359,21 +364,16 @@ static void stop(struct kvf_engine *e, struct kvf_job *job)
 		if (!wait->job || !kvf_list_linked(&wait->link))
 			continue;
 		kvf_list_remove(&wait->link);
-		if (wait->chunk < job->level_limit)
-			job->level_limit = wait->chunk;
+		short_of_level(job, wait->chunk);
 	}
 	job->level_pending = 0;
 }
 
 static void report(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
 {
-	uint32_t at_level = job->prefix;
-
-	if (job->level_limit != UINT32_MAX && job->level_limit - job->first_chunk < at_level)
-		at_level = job->level_limit - job->first_chunk;
 	post_source_free(e, job);
 	c->level = job->level;
-	if (job->level > KVF_LEVEL_INDEXED && at_level < job->prefix) {
+	if (job->level > KVF_LEVEL_INDEXED && job->level_limit < job->first_chunk + job->prefix) {
 		c->level = KVF_LEVEL_INDEXED;
 		if (!job->status)
 			job->status = KVF_EDROPPED;

@@ -46,8 +46,9 @@ bool kvf_lease_add(struct kvf_engine *e, struct kvf_lease *lease, uint32_t chunk
 	uint32_t at = chunk - lease->first_chunk;
 	uint16_t leases = kvf_index_entry(&e->index, entry)->leases;
 
-	if (at >= lease->n || lease->entry[at] != KVF_NIL)
-		return at < lease->n;
+	KVF_CHECK(e, at < lease->n);
+	if (lease->entry[at] != KVF_NIL)
+		return true;
 	if ((!leases && e->n_leased >= e->cap_leased) || leases == UINT16_MAX)
 		return false;
 	kvf_entry_lease(e, entry);
@@ -67,12 +68,11 @@ static void free_lease(struct kvf_engine *e, struct kvf_lease *lease)
 /* Suffix last: what is given back last is evicted first. */
 uint64_t kvf_lease_trim(struct kvf_engine *e, struct kvf_lease *lease, uint32_t from_chunk, uint32_t to_chunk)
 {
-	uint32_t from = from_chunk > lease->first_chunk ? from_chunk - lease->first_chunk : 0;
-	uint32_t to = to_chunk > lease->first_chunk ? to_chunk - lease->first_chunk : 0;
+	uint32_t from = from_chunk - (uint32_t)kvf_min_u64(from_chunk, lease->first_chunk);
+	uint32_t to = to_chunk - (uint32_t)kvf_min_u64(to_chunk, lease->first_chunk);
 	uint64_t tokens = 0;
 
-	if (to > lease->n)
-		to = lease->n;
+	to = (uint32_t)kvf_min_u64(to, lease->n);
 	for (uint32_t i = from; i < to; i++) {
 		uint32_t entry = lease->entry[i];
 

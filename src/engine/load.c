@@ -114,8 +114,7 @@ void kvf_fill_join(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
 	kvf_list_push_back(&fill->waiters, &move->wait);
 	if (!fill->tier)
 		return;
-	if (job->deadline_ns > fill->req.deadline_ns)
-		fill->req.deadline_ns = job->deadline_ns;
+	fill->req.deadline_ns = kvf_max_u64(fill->req.deadline_ns, job->deadline_ns);
 	if (job->klass < fill->klass) {
 		fill->klass = job->klass;
 		if (!fill->sent && kvf_list_linked(&fill->link)) {
@@ -201,8 +200,8 @@ void kvf_fill_publish(struct kvf_engine *e, struct kvf_fill *fill)
 		if (kvf_evict_insert(kvf_evict_of(e, entry), entry))
 			kvf_log_limited(&e->log, &e->drop_limit, e->clock.now_ns, KVF_LOG_WARNING, "evict",
 					"no memory for a frequency bucket: chunk kept at the lowest");
-		if (++e->n_resident > e->peak_resident)
-			e->peak_resident = e->n_resident;
+		e->n_resident++;
+		e->peak_resident = (uint32_t)kvf_max_u64(e->peak_resident, e->n_resident);
 		kvf_event_chunk(e, KVF_EVENT_STORED, entry);
 	}
 	wake_waiters(e, fill, KVF_REASON_NONE, KVF_OK);
