@@ -94,7 +94,7 @@ static int get(struct memtier *m, struct kvf_tier_req *req)
 		return KVF_ENOENT;
 	memcpy(req->slot + KVF_SLOT_HEADER_BYTES - head, c->bytes, head + c->payload_bytes);
 	req->payload_bytes = c->payload_bytes;
-	req->has_checksum = !head;
+	req->has_checksum = !head && !m->unchecked;
 	req->checksum = c->checksum;
 	return KVF_OK;
 }

@@ -31,6 +31,7 @@ struct memtier {
 	bool hold;	  /* complete nothing until release */
 	uint32_t hold_kind; /* only requests of this kind; 0 = all */
 	bool backwards;	  /* complete what was accepted last first */
+	bool unchecked;	  /* get: give no checksum */
 	int fail;	  /* complete everything with this status */
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */
 	uint32_t full_kind; /* accept none of this kind; 0 = all are welcome */

@@ -165,6 +165,82 @@ static void test_snapshot(void)
 	tier_rig_close(&r, &m);
 }
 
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	while (n && !p[n - 1])
+		n--;
+	return !n;
+}
+
+/* An event tells nothing of the one whose place it took. */
+static void test_nothing_left_over(void)
+{
+	static struct kvf_event ev[8192];
+	struct memtier m;
+	uint64_t cursor = 0;
+	struct rig r;
+
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(&r, 1, 2);
+	for (int i = 0; i < 4200; i++) {
+		tier_rig_store(&r, 2, 1);
+		remove_all(&r, 1);
+	}
+	rig_tokens(&r, 1, 2 * RIG_CHUNK);
+	m.fail = KVF_EIO;
+	for (int i = 0; i < 8; i++)
+		rig_lookup(&r, 0, 0);
+	m.fail = 0;
+	CU_ASSERT_EQUAL(kvf_events(r.engine, ev, 8192, NULL), 8192);
+	CU_ASSERT_EQUAL(ev[8191].kind, KVF_EVENT_TIER);
+	CU_ASSERT_EQUAL(ev[8191].n_tokens, 0);
+	CU_ASSERT(is_zero(ev[8191].key, sizeof(ev[8191].key)));
+	CU_ASSERT(is_zero(ev[8191].parent, sizeof(ev[8191].parent)));
+	tier_rig_now += 1000000000;
+	rig_lookup(&r, 0, 0);
+	tier_rig_store(&r, 2, 1);
+	memset(ev, 0xab, 2 * sizeof(ev[0]));
+	CU_ASSERT_EQUAL(kvf_snapshot(r.engine, &cursor, ev, 2), 1);
+	CU_ASSERT_EQUAL(ev[0].up, 0);
+	CU_ASSERT_EQUAL(ev[0].reserved0, 0);
+	tier_rig_close(&r, &m);
+}
+
+static struct kvf_event first_stored(struct rig *r, const char *salt, uint64_t number)
+{
+	uint32_t tokens[RIG_CHUNK];
+	struct kvf_seq_params p;
+	struct kvf_event ev[8];
+
+	kvf_seq_close(r->seq);
+	r->seq = NULL;
+	kvf_seq_params_init(&p);
+	p.salt = salt;
+	rig_token_values(number, tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL_FATAL(kvf_seq_open(r->engine, &p, &r->seq), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_seq_append(r->seq, tokens, RIG_CHUNK), KVF_OK);
+	CU_ASSERT_EQUAL(rig_store(r, 0, RIG_CHUNK, 0).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_events(r->engine, ev, 8, NULL), 1);
+	return ev[0];
+}
+
+/* The parent of a first chunk is what its sequence begins with: one for each salt. */
+static void test_roots(void)
+{
+	struct kvf_event a, b, c;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	a = first_stored(&r, "one", 1);
+	b = first_stored(&r, "one", 2);
+	c = first_stored(&r, "two", 1);
+	CU_ASSERT_FALSE(is_zero(a.parent, sizeof(a.parent)));
+	CU_ASSERT_EQUAL(memcmp(a.parent, b.parent, sizeof(a.parent)), 0);
+	CU_ASSERT_NOT_EQUAL(memcmp(a.parent, c.parent, sizeof(a.parent)), 0);
+	CU_ASSERT_NOT_EQUAL(memcmp(a.key, c.key, sizeof(a.key)), 0);
+	rig_close(&r);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -173,6 +249,8 @@ int main(int argc, char **argv)
 		{ "evicted_and_partial", test_evicted_and_partial },
 		{ "tier_up_and_down", test_tier_up_and_down },
 		{ "snapshot", test_snapshot },
+		{ "nothing_left_over", test_nothing_left_over },
+		{ "roots", test_roots },
 	};
 
 	return kvf_test_main("events", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -426,6 +426,72 @@ static void test_lfu_memory(void)
 	cache_close(&c);
 }
 
+/* The lowest frequency goes first, however far apart they are, and so on through all of them. */
+static void test_lfu_frequencies(void)
+{
+	static const uint32_t f[] = { 4097, 2,	   65535, 63,  8191, 1,	    65,	  4096,
+				      64,   127, 12288, 128, 4095, 20000, 8192, 40000 };
+	enum { N = KVF_ARRAY_LEN(f) };
+	struct cache c;
+	uint32_t e[N];
+
+	for (uint32_t demoted = 0; demoted <= N; demoted++) {
+		uint32_t left = N;
+		bool gone[N] = { false };
+
+		cache_open(&c, KVF_POLICY_LFU, N);
+		for (uint32_t i = 0; i < N; i++) {
+			e[i] = cache_add(&c, i, KVF_NIL);
+			for (uint32_t k = 1; k < f[i]; k++)
+				kvf_evict_touch(&c.evict, &e[i], 1);
+			CU_ASSERT_EQUAL(at(&c, e[i])->policy_aux, f[i]);
+		}
+		cache_check(&c);
+		if (demoted < N) {
+			kvf_evict_demote(&c.evict, e[demoted]);
+			CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), e[demoted]);
+			cache_remove(&c, e[demoted]);
+			gone[demoted] = true;
+			left--;
+		}
+		while (left-- > 0) {
+			uint32_t low = N;
+
+			for (uint32_t i = 0; i < N; i++) {
+				if (!gone[i] && (low == N || f[i] < f[low]))
+					low = i;
+			}
+			CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), e[low]);
+			cache_remove(&c, e[low]);
+			cache_check(&c);
+			gone[low] = true;
+		}
+		CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), KVF_NIL);
+		cache_close(&c);
+	}
+}
+
+/* Memory for more frequencies is taken when the first entry reaches one, and given back. */
+static void test_lfu_room(void)
+{
+	struct cache c;
+	uint64_t held;
+	uint32_t e;
+
+	cache_open(&c, KVF_POLICY_LFU, 2);
+	e = cache_add(&c, 0, KVF_NIL);
+	held = c.mem.host_allocs;
+	for (uint32_t f = 2; f < 64; f++)
+		kvf_evict_touch(&c.evict, &e, 1);
+	CU_ASSERT_EQUAL(at(&c, e)->policy_aux, 63);
+	CU_ASSERT_EQUAL(c.mem.host_allocs, held);
+	kvf_evict_touch(&c.evict, &e, 1);
+	CU_ASSERT_EQUAL(at(&c, e)->policy_aux, 64);
+	CU_ASSERT_EQUAL(c.mem.host_allocs, held + 1);
+	cache_check(&c);
+	cache_close(&c);
+}
+
 static void test_verify_sees(void)
 {
 	struct cache c;
@@ -486,6 +552,8 @@ int main(int argc, char **argv)
 		{ "two_tenants", test_two_tenants },
 		{ "bounded", test_bounded },
 		{ "lfu_memory", test_lfu_memory },
+		{ "lfu_frequencies", test_lfu_frequencies },
+		{ "lfu_room", test_lfu_room },
 		{ "verify_sees", test_verify_sees },
 	};
 	return kvf_test_main("evict", tests, KVF_ARRAY_LEN(tests), argc, argv);

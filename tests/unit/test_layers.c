@@ -4,6 +4,7 @@
  * when a store takes its slots. The device lets copies go one layer at a time.
  */
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 #include "tests/support/dev_rig.h"
 
 #include <stdlib.h>
@@ -15,10 +16,13 @@
 /* ---- words of the scripts ---- */
 
 static uint8_t *want; /* the host's KV memory as the operation shall leave it */
+static struct simmem mem;
 
 /* Sequence 1 is in RAM, the blocks are wiped, and the device keeps what comes. */
 static void begin(struct rig *r, struct simdev *d, struct rig_options o)
 {
+	simmem_init(&mem, 1);
+	o.allocator = &mem.allocator;
 	rig_open(r, &o);
 	rig_wipe(r);
 	tier_rig_store(r, 1, CHUNKS);
@@ -33,6 +37,8 @@ static void end(struct rig *r, struct simdev *d)
 	dev_rig_go(d);
 	rig_close(r);
 	CU_ASSERT_EQUAL(d->n_fences, 0);
+	CU_ASSERT_EQUAL(mem.live_blocks, 0);
+	CU_ASSERT_EQUAL(mem.wrong_sizes, 0);
 	free(want);
 }
 

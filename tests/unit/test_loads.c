@@ -453,6 +453,32 @@ static void test_progress(void)
 	tier_rig_close(&r, &m);
 }
 
+/* A chunk that was scattered lets go of its slot at once, though one before it is still to come. */
+static void test_lets_go(void)
+{
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+	uint64_t id;
+
+	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
+	tier_rig_store(&r, 1, CHUNKS);
+	tier_rig_flush(&r);
+	kvf_prep_remove(&op, r.seq, 0, RIG_CHUNK, KVF_TIER_RAM);
+	rig_run(&r, &op);
+	m.hold = true;
+	m.hold_kind = KVF_REQ_GET;
+	id = tier_rig_begin_retrieve(&r, 1, CHUNKS, KVF_PRIO_NORMAL);
+	tier_rig_poll(&r, 20);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_loading, 1);
+	kvf_prep_remove(&op, r.seq, RIG_CHUNK, 3 * RIG_CHUNK, KVF_TIER_RAM);
+	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_free, 63);
+	m.hold = false;
+	CU_ASSERT_EQUAL(rig_await(&r, id).tokens, TOKENS);
+	tier_rig_close(&r, &m);
+}
+
 /* As many as may be are asked for at once, and no more. */
 static void test_at_once(void)
 {
@@ -491,6 +517,7 @@ int main(int argc, char **argv)
 		{ "whose_failure", test_whose_failure },
 		{ "stops_below_at_once", test_stops_below_at_once },
 		{ "progress", test_progress },
+		{ "lets_go", test_lets_go },
 		{ "at_once", test_at_once },
 	};
 

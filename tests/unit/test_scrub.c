@@ -211,6 +211,31 @@ static void test_walk_bounded(void)
 	rig_close(&r);
 }
 
+/* Retrieves that are told to stop while their chunks are being summed: the sums go with them. */
+static void test_stopped_while_summing(void)
+{
+	const uint32_t n = 60; /* of three retrieves: more than a turn sums */
+	uint64_t id[3];
+	struct kvf_op op;
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 64, .extra_key = "kvf_scrub", .extra_value = "always" });
+	store(&r, n);
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, n * RIG_CHUNK);
+	for (int i = 0; i < 3; i++)
+		id[i] = rig_submit(&r, &op);
+	kvf_poll(r.engine, NULL, 0);
+	for (int i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(kvf_cancel(r.engine, id[i]), KVF_OK);
+	for (int i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(rig_await(&r, id[i]).status, KVF_ECANCELED);
+	CU_ASSERT_EQUAL(kvf_verify(r.engine), KVF_OK);
+	CU_ASSERT(kvf_list_empty(&r.engine->sums));
+	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, n * RIG_CHUNK, 0).tokens, n * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, n * RIG_CHUNK), 0);
+	rig_close(&r);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -219,6 +244,7 @@ int main(int argc, char **argv)
 		{ "idle", test_idle },
 		{ "walk", test_walk },
 		{ "walk_bounded", test_walk_bounded },
+		{ "stopped_while_summing", test_stopped_while_summing },
 	};
 
 	return kvf_test_main("scrub", tests, KVF_ARRAY_LEN(tests), argc, argv);

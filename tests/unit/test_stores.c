@@ -171,6 +171,17 @@ static void test_level_waits_for_its_tier(void)
 		CU_ASSERT_EQUAL(c.status, KVF_OK);
 		CU_ASSERT_EQUAL(c.level, levels[i]);
 		tier_rig_flush(&r);
+		/* All of them are removed from, and none is asked for what is in RAM. */
+		kvf_prep_lookup(&op, r.seq, 0, KVF_TIER_RAM, 0);
+		CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, TOKENS);
+		kvf_prep_clear(&op, KVF_TIER_RAM);
+		CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, TOKENS);
+		drop_from(&r, 0, CHUNKS, 0);
+		for (int t = 0; t < KVF_MAX_TIERS; t++) {
+			CU_ASSERT_EQUAL(m[t].exists, 0);
+			CU_ASSERT_EQUAL(m[t].removes, CHUNKS);
+			CU_ASSERT_EQUAL(m[t].n_chunks, 0);
+		}
 		rig_close(&r);
 		for (int t = 0; t < KVF_MAX_TIERS; t++)
 			memtier_free(&m[t]);

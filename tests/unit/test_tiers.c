@@ -172,21 +172,25 @@ static void test_damage_is_a_miss(void)
 	tier_rig_close(&r, &m);
 }
 
-/* A store that keeps payloads alone may give back fewer bytes, with a checksum that fits them. */
+/* A store that keeps payloads alone may give back fewer bytes, with a checksum that fits them or none. */
 static void test_cut_payload(void)
 {
-	struct kvf_completion c;
-	struct memtier m;
-	struct rig r;
+	for (int unchecked = 0; unchecked < 2; unchecked++) {
+		struct kvf_completion c;
+		struct memtier m;
+		struct rig r;
 
-	tier_rig_open(&r, &m, 16, 0, false);
-	tier_rig_only_below(&r, 1, 2);
-	m.chunk[1].payload_bytes -= 64;
-	m.chunk[1].checksum = kvf_checksum(m.chunk[1].bytes, m.chunk[1].payload_bytes);
-	c = rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
-	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
-	tier_rig_close(&r, &m);
+		tier_rig_open(&r, &m, 16, 0, false);
+		m.unchecked = unchecked;
+		tier_rig_only_below(&r, 1, 2);
+		m.chunk[1].payload_bytes -= 64;
+		m.chunk[1].checksum = kvf_checksum(m.chunk[1].bytes, m.chunk[1].payload_bytes);
+		c = rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0);
+		CU_ASSERT_EQUAL(c.tokens, RIG_CHUNK);
+		CU_ASSERT_EQUAL(c.reason, KVF_REASON_CORRUPT);
+		CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].unverified, unchecked ? 1u : 0u);
+		tier_rig_close(&r, &m);
+	}
 }
 
 static void test_breaker(void)
