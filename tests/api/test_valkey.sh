@@ -14,7 +14,7 @@ if [ -z "$found" ]; then
 		echo "FAILED: valkey-server is missing, KVF_REQUIRE_SERVERS=1, and this distribution has it"
 		exit 1
 	fi
-	echo "SKIPPED: no valkey-server (not in this distribution, or not installed): nothing was tested against Valkey"
+	echo "*** SKIPPED: no valkey-server (not in this distribution, or not installed): Valkey was not tested ***"
 	exit 77
 fi
 export KVF_REDIS_DIR="$found" KVF_REDIS_PROGRAM=valkey-server
