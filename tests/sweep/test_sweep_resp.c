@@ -326,6 +326,30 @@ static void test_calls(void)
 	resp_rig_close(&rig);
 }
 
+/* Beside the slots a connection has less than 1 MiB, all of it from the start. */
+static void test_memory(void)
+{
+	uint64_t held;
+
+	fault_at = UINT64_MAX;
+	kvf_resp_options_init(&rig.opt);
+	rig.opt.connections = KVF_RESP_CONNECTIONS_MAX;
+	rig.opt.format = KVF_RESP_TWO_KEY;
+	CU_ASSERT_TRUE_FATAL(resp_rig_open(&rig, PAYLOAD));
+	held = rig.mem.bytes_held;
+	CU_ASSERT(held / (KVF_RESP_CONNECTIONS_MAX + 1) < 1u << 20);
+	run();
+	for (unsigned i = 0; i < 200; i++) {
+		fill(slot, 3);
+		CU_ASSERT_EQUAL(ask(KVF_REQ_PUT, slot), KVF_OK);
+		CU_ASSERT_EQUAL(ask(KVF_REQ_GET, slot), KVF_OK);
+		CU_ASSERT_EQUAL(ask(KVF_REQ_REMOVE, slot), KVF_OK);
+	}
+	CU_ASSERT_EQUAL(rig.mem.bytes_held, held);
+	printf("%lu bytes a connection ", (unsigned long)(held / (KVF_RESP_CONNECTIONS_MAX + 1)));
+	resp_rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -335,6 +359,7 @@ int main(int argc, char **argv)
 		{ "silent", test_silent },
 		{ "answer_while_blocked", test_answer_while_blocked },
 		{ "calls", test_calls },
+		{ "memory", test_memory },
 	};
 	int rc;
 
