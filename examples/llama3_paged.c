@@ -19,37 +19,26 @@ enum { BLOCK = 16, HEADS = 8, HEAD = 128, ROW = HEADS * HEAD * 2, MOST_LAYERS = 
 static struct kvf_layer layers[MOST_LAYERS];
 static uint32_t n_layers = 4, n_tokens = 512, n_blocks;
 static size_t plane_bytes;
-static int device = -1; /* host memory */
+static int device = -1;	      /* host memory */
 static unsigned char *mirror; /* one layer's tensor, as the "model" computes it or finds it */
-
-static void find_device(void)
-{
-#ifdef HAVE_CUDA
-	int n = 0;
-
-	if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0 && cudaSetDevice(0) == cudaSuccess)
-		device = 0;
-#endif
-	printf("the KV cache is %s\n", device < 0 ? "in host memory" : "on GPU 0");
-}
 
 static void *tensor_new(size_t n)
 {
-	void *p = NULL;
-
 #ifdef HAVE_CUDA
-	if (device >= 0)
+	void *p = NULL;
+	int found = 0;
+
+	if (cudaGetDeviceCount(&found) == cudaSuccess && found && cudaSetDevice(0) == cudaSuccess) {
+		device = 0;
 		return cudaMalloc(&p, n) == cudaSuccess ? p : NULL;
+	}
 #endif
-	p = calloc(1, n);
-	return p;
+	return calloc(1, n);
 }
 
-/* Between a layer's tensor and the mirror, to the end: KVF_FENCE_NOW is true afterwards. */
-static void sync_layer(uint32_t layer, int to_mirror)
+/* To the end: KVF_FENCE_NOW is true afterwards. */
+static void tensor_copy(void *to, const void *from)
 {
-	void *tensor = layers[layer].base[0], *to = to_mirror ? mirror : tensor, *from = to_mirror ? tensor : mirror;
-
 #ifdef HAVE_CUDA
 	if (device >= 0) {
 		must(cudaMemcpy(to, from, 2 * plane_bytes, cudaMemcpyDefault) == cudaSuccess, "cudaMemcpy");
@@ -59,35 +48,31 @@ static void sync_layer(uint32_t layer, int to_mirror)
 	memcpy(to, from, 2 * plane_bytes);
 }
 
-/* Byte i of a token's row, as the "model" computes it. */
-static unsigned char value(uint32_t layer, uint32_t plane, uint32_t token, uint32_t i)
-{
-	return (unsigned char)(layer * 37 + plane * 11 + token * 5 + token / 256 + i);
-}
-
-/* Tokens [0, n) in the blocks of a table: written, or compared. */
-static size_t model(const uint32_t *table, uint32_t layer, uint32_t n, int check)
+/* The KV of tokens [0, n) in the blocks of a table: written (and zeros elsewhere), or compared. Returns wrong bytes. */
+static size_t model(const uint32_t *table, uint32_t n, int check)
 {
 	size_t wrong = 0;
 
-	if (check)
-		sync_layer(layer, 1);
-	else
-		memset(mirror, 0, 2 * plane_bytes);
-	for (uint32_t plane = 0; plane < 2; plane++) {
-		for (uint32_t t = 0; t < n; t++) {
-			unsigned char *row = mirror + plane * plane_bytes +
-					     ((size_t)table[t / BLOCK] * BLOCK + t % BLOCK) * ROW;
+	for (uint32_t l = 0; l < n_layers; l++) {
+		if (check)
+			tensor_copy(mirror, layers[l].base[0]);
+		else
+			memset(mirror, 0, 2 * plane_bytes);
+		for (uint32_t i = 0; i < 2 * n; i++) {
+			uint32_t plane = i % 2, t = i / 2, slot = table[t / BLOCK] * BLOCK + t % BLOCK;
+			unsigned char *row = mirror + plane * plane_bytes + (size_t)slot * ROW;
 
-			for (uint32_t i = 0; i < ROW; i++) {
-				wrong += check && row[i] != value(layer, plane, t, i);
+			for (uint32_t e = 0; e < ROW; e++) {
+				unsigned char byte = (unsigned char)(l * 37 + plane * 11 + t * 5 + t / 256 + e);
+
+				wrong += check && row[e] != byte;
 				if (!check)
-					row[i] = value(layer, plane, t, i);
+					row[e] = byte;
 			}
 		}
+		if (!check)
+			tensor_copy(layers[l].base[0], mirror);
 	}
-	if (!check)
-		sync_layer(layer, 0);
 	return wrong;
 }
 
@@ -102,7 +87,7 @@ static struct kvf_engine *open_cache(void)
 	plane_bytes = (size_t)n_blocks * BLOCK * ROW;
 	mirror = calloc(2, plane_bytes);
 	for (uint32_t l = 0; l < n_layers; l++) {
-		unsigned char *tensor = tensor_new(2 * plane_bytes); /* kv[l]: K of all blocks, then V */
+		unsigned char *tensor = tensor_new(2 * plane_bytes); /* K of all blocks, then V */
 
 		must(tensor && mirror, "memory for the KV cache");
 		layers[l] = (struct kvf_layer){ .base = { tensor, tensor + plane_bytes }, .device = device };
@@ -120,46 +105,33 @@ static struct kvf_engine *open_cache(void)
 
 int main(int argc, char **argv)
 {
-	struct kvf_fence_in now = { .kind = KVF_FENCE_NOW };
-	struct kvf_block_list list = { NULL, 0, 0 };
-	struct kvf_blocks blocks = { 1, &list };
-	struct kvf_span span = { 0, 0, &blocks };
 	struct kvf_engine *engine;
 	struct kvf_completion c;
 	struct kvf_seq *seq;
-	struct kvf_op op;
 	uint32_t *tokens, *table;
-	size_t wrong = 0;
+	size_t wrong;
 
 	n_tokens = argc > 1 ? (uint32_t)atoi(argv[1]) / CHUNK * CHUNK : n_tokens;
 	n_layers = argc > 2 ? (uint32_t)atoi(argv[2]) : n_layers;
 	must(n_tokens >= CHUNK && n_layers >= 1 && n_layers <= MOST_LAYERS, "TOKENS from 256 on, 1 to 32 LAYERS");
-	find_device();
 	engine = open_cache();
+	printf("the KV cache is %s\n", device < 0 ? "in host memory" : "on GPU 0");
 	tokens = malloc(n_tokens * sizeof(*tokens));
 	table = malloc(n_tokens / BLOCK * sizeof(*table));
 	must(tokens && table, "memory");
 	make_prompt(tokens, n_tokens, n_tokens, 0);
-	list.ids = table;
-	list.n = n_tokens / BLOCK;
-	span.n = n_tokens;
-	for (uint32_t b = 0; b < list.n; b++)
-		table[b] = 2 * b + 1; /* pages are anywhere */
 	must(kvf_seq_open(engine, NULL, &seq) == KVF_OK, "kvf_seq_open");
 	must(kvf_seq_append(seq, tokens, n_tokens) == KVF_OK, "kvf_seq_append");
-	for (uint32_t l = 0; l < n_layers; l++)
-		model(table, l, n_tokens, 0);
-	kvf_prep_store(&op, seq, &span, &now);
-	c = run(engine, &op);
+	for (uint32_t b = 0; b < n_tokens / BLOCK; b++)
+		table[b] = 2 * b + 1; /* pages are anywhere */
+	model(table, n_tokens, 0);
+	c = kv_copy(engine, seq, table, KVF_OP_STORE, 0, n_tokens, KVF_LEVEL_INDEXED);
 	printf("stored %u tokens, %zu MiB\n", c.tokens, (size_t)c.tokens * n_layers * 2 * ROW >> 20);
-	for (uint32_t l = 0; l < n_layers; l++)
-		model(table, l, 0, 0); /* zeros all over */
-	for (uint32_t b = 0; b < list.n; b++)
-		table[b] = 2 * ((uint32_t)list.n - b); /* other pages */
-	kvf_prep_retrieve(&op, seq, &span, &now);
-	c = run(engine, &op);
-	for (uint32_t l = 0; l < n_layers; l++)
-		wrong += model(table, l, n_tokens, 1);
+	model(table, 0, 0); /* the pages are somebody else's */
+	for (uint32_t b = 0; b < n_tokens / BLOCK; b++)
+		table[b] = 2 * (n_tokens / BLOCK - b); /* other pages */
+	c = kv_copy(engine, seq, table, KVF_OP_RETRIEVE, 0, n_tokens, KVF_LEVEL_NONE);
+	wrong = model(table, n_tokens, 1);
 	printf("retrieved %u tokens, %zu bytes are wrong\n", c.tokens, wrong);
 	must(c.tokens == n_tokens && wrong == 0, "every byte comes back");
 	kvf_seq_close(seq);
