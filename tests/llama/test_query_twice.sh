@@ -50,6 +50,17 @@ LMCACHE_SAVE_UNFULL_CHUNK=true
 export LMCACHE_SAVE_UNFULL_CHUNK
 check unfull 'computed: 1$' 0 --model "$model" --mode disk --dir "$dir/unfull"
 unset LMCACHE_SAVE_UNFULL_CHUNK
+# What loads are compared with is measured in the same run: reads of the cache's own files, where they can be direct.
+segment=$(find "$dir/unfull" -type f -size +64k | head -n 1)
+for rate in 'memcpy' 'direct reads of the same files'; do
+	if [ "$rate" != memcpy ] && ! dd if="$segment" of=/dev/null bs=64k count=1 iflag=direct 2>/dev/null; then
+		echo "$rate: not on this file system"
+	elif ! grep -q "^  $rate of as many bytes: [0-9.]* seconds at [0-9.]* GB/s; load [0-9.]*x" "$dir/out"; then
+		echo "FAILED: unfull: no line of '$rate'"
+		cat "$dir/out"
+		failed=$((failed + 1))
+	fi
+done
 # The same place, another tenant: nothing of it is seen. The same tenant: it is not cold, and query_twice says so.
 check salt "$proof" 0 --model "$model" --mode disk --dir "$dir/disk" --salt other
 check not-cold 'NOT COLD' 1 --model "$model" --mode disk --dir "$dir/disk" --salt other
