@@ -103,7 +103,7 @@ static int reserve(struct kvf_pool *pool, uint32_t n, size_t n_slices)
 		return rc;
 	rc = kvf_mem_grow(pool->mem, &busy, &pool->cap_busy, (size_t)n / 64 + 1, sizeof(pool->busy[0]));
 	pool->busy = busy;
-	if (!rc && pool->cap_busy > had)
+	if (!rc)
 		memset(pool->busy + had, 0, (pool->cap_busy - had) * sizeof(pool->busy[0]));
 	return rc;
 }

@@ -19,7 +19,6 @@ int kvf_ring_init(struct kvf_engine *e, uint32_t cap)
 void kvf_ring_fini(struct kvf_engine *e)
 {
 	kvf_mem_free(&e->mem, e->ring.entry, e->ring.cap * sizeof(*e->ring.entry));
-	e->ring.entry = NULL;
 }
 
 bool kvf_ring_reserve(struct kvf_engine *e, uint32_t places)

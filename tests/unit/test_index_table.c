@@ -41,6 +41,15 @@ static void test_growth(void)
 		make_key(key, (uint64_t)n + i);
 		CU_ASSERT_EQUAL(kvf_index_find(&index, key), KVF_NIL);
 		moving += index.old.cell != NULL;
+		/* What was moved of a big table is given back, two MiB at a time. */
+		if (index.old.cell) {
+			CU_ASSERT(index.old_released % (2u << 20) == 0);
+			CU_ASSERT(index.old_released <= (uint64_t)index.old_next * sizeof(struct kvf_index_cell));
+			CU_ASSERT((uint64_t)index.old_next * sizeof(struct kvf_index_cell) - index.old_released <
+				  (2u << 20) + 65536);
+		} else {
+			CU_ASSERT(index.old_released == 0 && index.old_next == 0);
+		}
 		if (index.old.cell && i % 64 == 0) {
 			make_key(key, probe);
 			kvf_index_remove(&index, probe);
@@ -327,6 +336,14 @@ static void test_when_it_grows(void)
 	kvf_index_fini(&index);
 	CU_ASSERT_PTR_NULL(index.entry);
 	kvf_index_fini(&index); /* nothing is left to be taken down */
+	/* Nor where it was growing. */
+	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 20000), KVF_OK);
+	for (uint32_t i = 0; i < 20000 && !index.old.cell; i++) {
+		make_key(key, i);
+		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
+	}
+	CU_ASSERT_PTR_NOT_NULL(index.old.cell);
+	kvf_index_fini(&index);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
 }
 

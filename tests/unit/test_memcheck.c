@@ -283,6 +283,26 @@ static void test_hugetlb_beyond(void)
 	}
 }
 
+/* Nothing may be made beyond what is there: common memory has no say, and one complaint is enough. */
+static void test_hugetlb_no_more(void)
+{
+	const char *dir = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+	char path[256];
+
+	machine();
+	file("/proc/meminfo", "MemAvailable: 1 kB\n");
+	snprintf(path, sizeof(path), "%s/free_hugepages", dir);
+	number(path, 10);
+	snprintf(path, sizeof(path), "%s/nr_overcommit_hugepages", dir);
+	number(path, 5);
+	snprintf(path, sizeof(path), "%s/surplus_hugepages", dir);
+	number(path, 5);
+	CU_ASSERT_EQUAL(check_huge(20 * KVF_MIB), KVF_OK);
+	CU_ASSERT_EQUAL(check_huge(20 * KVF_MIB + 1), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(report.errors, 1);
+	CU_ASSERT(!says("MemAvailable"));
+}
+
 /* Version 1's hugetlb controller, and both versions where nothing says what is mounted. */
 static void test_hugetlb_groups(void)
 {
@@ -357,6 +377,49 @@ static void test_not_ours(void)
 	CU_ASSERT_EQUAL(check(UINT64_MAX, 0), KVF_OK);
 }
 
+/* A path of as many bytes as there is room for is read; one that is longer is none, and not the one that it begins
+ * with. */
+static void test_path_lengths(void)
+{
+	char dir[1024], path[1100];
+
+	for (size_t extra = 0; extra < 2; extra++) {
+		size_t n;
+
+		machine();
+		/* root + "/cg" + dir + "/memory.max" has 1023 bytes, or one more. */
+		n = 1023 + extra - strlen(root) - strlen("/cg") - strlen("/memory.max");
+		for (size_t i = 0; i < n; i++)
+			dir[i] = i % 200 == 0 && i + 1 < n ? '/' : 'd';
+		dir[n] = '\0';
+		file("/proc/self/mountinfo", "25 20 0:22 / /cg rw - cgroup2 cgroup2 rw\n");
+		snprintf(path, sizeof(path), "0::%s\n", dir);
+		file("/proc/self/cgroup", path);
+		snprintf(path, sizeof(path), "/cg%s/memory.max", dir);
+		number(path, 1);
+		path[strlen(path) - 1] = '\0';
+		number(path, 1);
+		CU_ASSERT_EQUAL(check(KVF_GIB, 0), extra ? KVF_OK : KVF_ENOMEM);
+	}
+}
+
+/* So is a line: of 1,023 bytes all are looked at, of more only those. */
+static void test_line_lengths(void)
+{
+	for (size_t extra = 0; extra < 2; extra++) {
+		char line[1100] = "35 31 0:32 / /cg/mem rw - cgroup cgroup rw,";
+		size_t at = strlen(line), n = 1023 + extra;
+
+		machine();
+		file("/proc/self/cgroup", "4:memory:/\n");
+		memset(line + at, 'x', n - at);
+		snprintf(line + n - 7, 9, ",memory\n");
+		file("/proc/self/mountinfo", line);
+		number("/cg/mem/memory.limit_in_bytes", 1);
+		CU_ASSERT_EQUAL(check(KVF_GIB, 0), extra ? KVF_OK : KVF_ENOMEM);
+	}
+}
+
 static void test_this_machine(void)
 {
 	CU_ASSERT_EQUAL(kvf_pool_check_memory("", 1, 0, false, NULL), KVF_OK);
@@ -377,8 +440,11 @@ int main(int argc, char **argv)
 		{ "long_lines", test_long_lines },
 		{ "hugetlb", test_hugetlb },
 		{ "hugetlb_beyond", test_hugetlb_beyond },
+		{ "hugetlb_no_more", test_hugetlb_no_more },
 		{ "hugetlb_groups", test_hugetlb_groups },
 		{ "not_ours", test_not_ours },
+		{ "path_lengths", test_path_lengths },
+		{ "line_lengths", test_line_lengths },
 		{ "this_machine", test_this_machine },
 	};
 
