@@ -203,7 +203,7 @@ struct bench_side bench_tier_slice(struct bench_tier *t, uint32_t kind, uint64_t
 	while (sent < n || t->n_free < BENCH_TIER_SLOTS) {
 		while (sent < n && t->n_free && submit(t, kind, first + sent))
 			sent++;
-		if (!bench_tier_turn(t))
+		if (!bench_tier_turn(t) && (sent == n || !t->n_free))
 			sleep_a_little(t);
 	}
 	s.seconds = bench_now() - s.seconds;

@@ -8,7 +8,9 @@
 #include "kvferry/kvf_tier.h"
 #include "tier/disk/disk.h"
 
-#define BENCH_TIER_SLOTS 16u
+/* As many buffers as fio has at this depth: where the "device" is a copy by the host, those that fit its caches are
+ * quicker. */
+#define BENCH_TIER_SLOTS 8u
 #define BENCH_TIER_TURNS 4000000u
 
 struct bench_side {
