@@ -157,7 +157,7 @@ static void judge(struct query *q, uint64_t bytes, uint64_t room, const char *wh
 static void check_available(struct query *q, uint64_t bytes)
 {
 	char numbers[96];
-	uint64_t kib;
+	uint64_t kib = 0;
 
 	if (!read_field(q->root, "/proc/meminfo", "MemAvailable:", &kib) || kib > UNLIMITED / KVF_KIB)
 		return;

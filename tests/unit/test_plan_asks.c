@@ -101,6 +101,36 @@ static void test_window(void)
 	window(KVF_OP_REMOVE, KVF_TIER_CUSTOM);
 }
 
+/* The bound is met in the middle of a step too, where some chunks need no asking. */
+static void test_window_with_known(void)
+{
+	uint8_t key[KVF_KEY_BYTES];
+	uint32_t known[64];
+	struct kvf_op op;
+	uint64_t id;
+
+	tier_rig_open_more(&r, m, 1, KVF_TIER_RECORDS, (struct rig_options){ .slots = 128 });
+	keys_only(3000);
+	for (uint32_t i = 0; i < 64; i++) {
+		CU_ASSERT_EQUAL(kvf_seq_key(r.seq, 100 + i, key), KVF_OK);
+		known[i] = kvf_index_insert(&r.engine->index, key, KVF_NIL);
+		CU_ASSERT_NOT_EQUAL_FATAL(known[i], KVF_NIL);
+	}
+	kvf_prep_lookup(&op, r.seq, 0, 0, 0);
+	m[0].hold = true;
+	id = rig_submit(&r, &op);
+	tier_rig_poll(&r, 30);
+	CU_ASSERT_EQUAL(asked(), KVF_ASK_WINDOW);
+	m[0].hold = false;
+	CU_ASSERT_EQUAL(rig_await(&r, id).tokens, 0);
+	CU_ASSERT_EQUAL(m[0].exists, 3000 - 64);
+	for (uint32_t i = 0; i < 64; i++) {
+		kvf_index_remove(&r.engine->index, known[i]);
+		kvf_index_free(&r.engine->index, known[i]);
+	}
+	tier_rig_close(&r, m);
+}
+
 static void key_of(uint32_t chunk, uint8_t key[KVF_KEY_BYTES])
 {
 	CU_ASSERT_EQUAL(kvf_seq_key(r.seq, chunk, key), KVF_OK);
@@ -382,7 +412,8 @@ static void test_suffix_outlives(void)
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
-		{ "window", test_window },	 { "requests", test_requests },
+		{ "window", test_window },	 { "window_with_known", test_window_with_known },
+		{ "requests", test_requests },
 		{ "two_tiers", test_two_tiers }, { "source", test_source },
 		{ "late", test_late },		 { "late_unsent", test_late_unsent },
 		{ "reasons", test_reasons },	 { "suffix_outlives", test_suffix_outlives },
