@@ -478,6 +478,7 @@ static void test_where_entries_lie(void)
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
 }
 
+#ifndef HAVE_ASAN
 /* Address space of the process in pages. */
 static unsigned long pages_used(void)
 {
@@ -491,6 +492,7 @@ static unsigned long pages_used(void)
 	}
 	return pages;
 }
+#endif
 
 /* Arrays, tables and what was cut off give all their address space back. */
 static void test_gives_all_back(void)
