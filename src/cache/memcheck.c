@@ -137,7 +137,7 @@ static double gib(uint64_t bytes)
 static void judge(struct query *q, uint64_t bytes, uint64_t room, const char *where, const char *numbers,
 		  const char *cure)
 {
-	uint64_t fits = kvf_max_u64(room, q->reserve) - q->reserve;
+	uint64_t fits = kvf_sat_sub(room, q->reserve);
 	/* Thousandths, rounded down: what is advised must fit. */
 	uint64_t advised = fits / (KVF_GIB / 1000 + 1);
 	char advice[64] = "";
@@ -179,7 +179,7 @@ static void check_hugetlb(struct query *q)
 	(void)read_number(q->root, dir, "resv_hugepages", &reserved);
 	(void)read_number(q->root, dir, "nr_overcommit_hugepages", &overcommit);
 	(void)read_number(q->root, dir, "surplus_hugepages", &surplus);
-	pages = kvf_min_u64(kvf_max_u64(n_free, reserved) - reserved, UNLIMITED / KVF_HUGE_BYTES);
+	pages = kvf_min_u64(kvf_sat_sub(n_free, reserved), UNLIMITED / KVF_HUGE_BYTES);
 	/* Beyond the reserved ones the kernel may make new ones, from common memory. */
 	if (q->bytes > pages * KVF_HUGE_BYTES && overcommit > surplus) {
 		check_available(q, q->bytes - pages * KVF_HUGE_BYTES);
@@ -282,7 +282,7 @@ static void check_group(struct query *q, const struct kind *kind, const char *di
 			       "%s is %" PRIu64 ", in use %" PRIu64 ", of that page cache %" PRIu64, kind->limit[i],
 			       limit, used, cache);
 		used -= cache;
-		judge(q, q->bytes, kvf_max_u64(limit, used) - used, where, numbers, kind->limit[i]);
+		judge(q, q->bytes, kvf_sat_sub(limit, used), where, numbers, kind->limit[i]);
 	}
 }
 

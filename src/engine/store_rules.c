@@ -43,5 +43,5 @@ bool kvf_store_refused(const struct kvf_engine *e, const struct kvf_op *op)
 
 uint64_t kvf_store_bound(const struct kvf_engine *e, uint64_t seq_tokens)
 {
-	return kvf_max_u64(seq_tokens, e->rules.skip_last) - e->rules.skip_last;
+	return kvf_sat_sub(seq_tokens, e->rules.skip_last);
 }

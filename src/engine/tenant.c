@@ -56,7 +56,7 @@ void kvf_tenant_touch(struct kvf_engine *e, const uint32_t *path, uint32_t n)
 /* Slots that the tenant holds beyond what it was guaranteed. */
 static uint32_t excess(const struct kvf_tenant *tenant)
 {
-	return (uint32_t)kvf_max_u64(tenant->used, tenant->min) - tenant->min;
+	return (uint32_t)kvf_sat_sub(tenant->used, tenant->min);
 }
 
 uint32_t kvf_tenant_victim(struct kvf_engine *e, uint32_t tenant)
