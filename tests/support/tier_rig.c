@@ -72,6 +72,18 @@ void tier_rig_only_below(struct rig *r, uint64_t number, uint32_t chunks)
 	CU_ASSERT_EQUAL(kvf_seq_resident(r->seq), 0);
 }
 
+struct kvf_completion tier_rig_fetch(struct rig *r, uint32_t chunks)
+{
+	struct kvf_completion c;
+
+	rig_wipe(r);
+	c = rig_retrieve(r, 0, chunks * RIG_CHUNK, 0);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_mismatches(r, 0, c.tokens), 0);
+	CU_ASSERT_EQUAL(rig_written(r, c.tokens, chunks * RIG_CHUNK), 0);
+	return c;
+}
+
 uint64_t tier_rig_begin_retrieve(struct rig *r, uint64_t number, uint32_t chunks, uint8_t priority)
 {
 	struct kvf_op op;

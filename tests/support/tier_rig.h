@@ -18,6 +18,9 @@ void tier_rig_store(struct rig *r, uint64_t number, uint32_t chunks);
 void tier_rig_flush(struct rig *r);
 /* Everything of `number` is below, nothing in RAM. */
 void tier_rig_only_below(struct rig *r, uint64_t number, uint32_t chunks);
+/* Retrieves the sequence that is open, of so many chunks, into wiped blocks: what came is right, and nothing else was
+ * written. */
+struct kvf_completion tier_rig_fetch(struct rig *r, uint32_t chunks);
 /* A retrieve of all that sequence `number` of so many chunks has, submitted. */
 uint64_t tier_rig_begin_retrieve(struct rig *r, uint64_t number, uint32_t chunks, uint8_t priority);
 void tier_rig_poll(struct rig *r, int turns);

@@ -9,14 +9,7 @@
 
 static struct kvf_completion fetch(struct rig *r)
 {
-	struct kvf_completion c;
-
-	rig_wipe(r);
-	c = rig_retrieve(r, 0, TOKENS, 0);
-	CU_ASSERT_EQUAL(c.status, KVF_OK);
-	CU_ASSERT_EQUAL(rig_mismatches(r, 0, c.tokens), 0);
-	CU_ASSERT_EQUAL(rig_written(r, c.tokens, TOKENS) > 0, false);
-	return c;
+	return tier_rig_fetch(r, CHUNKS);
 }
 
 static uint64_t begin_prefetch(struct rig *r, uint64_t number, uint64_t lease_ns)
