@@ -28,7 +28,7 @@ int kvf_resp_conn_init(struct kvf_resp_conn *c, struct kvf_resp_tier *tier, uint
 	c->number = number;
 	c->watch.ready = ready;
 	c->watch.arg = c;
-	kvf_resp_io_init(&c->io);
+	kvf_resp_io_init(&c->io, tier->opt.net, tier->opt.net_arg);
 	c->text = kvf_mem_alloc(tier->mem, text);
 	c->text_cap = text;
 	c->scratch = kvf_mem_alloc(tier->mem, KVF_RESP_SCRATCH);
@@ -46,7 +46,7 @@ void kvf_resp_conn_fini(struct kvf_resp_conn *c)
 		return;
 	mem = c->tier->mem;
 	if (c->io.fd >= 0)
-		(void)c->tier->host->watch(c->tier->host, &c->watch, c->io.fd, 0);
+		(void)kvf_resp_io_watch(&c->io, c->tier->host, &c->watch, 0);
 	kvf_resp_io_close(&c->io);
 	kvf_mem_free(mem, c->text, c->text_cap);
 	kvf_mem_free(mem, c->scratch, KVF_RESP_SCRATCH);
@@ -67,12 +67,11 @@ static unsigned wanted(const struct kvf_resp_conn *c)
 
 static bool set_watch(struct kvf_resp_conn *c)
 {
-	struct kvf_tier_host *host = c->tier->host;
 	unsigned events = wanted(c);
 
 	if (c->watch.events == events && c->watch.fd == c->io.fd)
 		return true;
-	if (!host->watch(host, &c->watch, c->io.fd, events))
+	if (!kvf_resp_io_watch(&c->io, c->tier->host, &c->watch, events))
 		return true;
 	kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_OTHER, "the descriptor cannot be watched");
 	return false;
@@ -153,7 +152,7 @@ void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, enum kvf_resp_trou
 	 * that only says hello. */
 	if (!useless && (c->state < KVF_RESP_READY || (!c->proven && c->head != c->tail)))
 		useless = ++tier->losses >= LOSSES;
-	(void)tier->host->watch(tier->host, &c->watch, c->io.fd, 0);
+	(void)kvf_resp_io_watch(&c->io, tier->host, &c->watch, 0);
 	kvf_resp_io_close(&c->io);
 	c->state = KVF_RESP_OFF;
 	/* The greeting may hold a password. */

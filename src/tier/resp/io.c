@@ -10,11 +10,7 @@
 
 #include "tier/resp/tls.h"
 
-void kvf_resp_io_init(struct kvf_resp_io *io)
-{
-	memset(io, 0, sizeof(*io));
-	io->fd = -1;
-}
+/* ---- the kernel's ---- */
 
 static void set_options(struct kvf_resp_io *io, int family)
 {
@@ -28,16 +24,90 @@ static void set_options(struct kvf_resp_io *io, int family)
 	io->syscalls += 2;
 }
 
-int kvf_resp_io_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)
+static int socket_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)
 {
 	io->syscalls += 2;
 	io->fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (io->fd < 0)
-		return KVF_EIO;
+		return -errno;
 	set_options(io, addr->sa_family);
-	if (!connect(io->fd, addr, n))
+	return connect(io->fd, addr, n) ? -errno : 0;
+}
+
+static int socket_connected(struct kvf_resp_io *io)
+{
+	int error = 0;
+	socklen_t n = sizeof(error);
+
+	io->syscalls++;
+	return getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) ? -errno : -error;
+}
+
+static void socket_close(struct kvf_resp_io *io)
+{
+	io->syscalls++;
+	(void)close(io->fd);
+}
+
+static ssize_t socket_recv(struct kvf_resp_io *io, const struct iovec *iov, int n)
+{
+	struct msghdr msg;
+	ssize_t got;
+
+	memset(&msg, 0, sizeof(msg));
+	msg.msg_iov = (struct iovec *)(uintptr_t)iov;
+	msg.msg_iovlen = (size_t)n;
+	io->syscalls++;
+	got = recvmsg(io->fd, &msg, MSG_DONTWAIT);
+	return got < 0 ? -errno : got;
+}
+
+static ssize_t socket_send(struct kvf_resp_io *io, const struct iovec *iov, int n)
+{
+	struct msghdr msg;
+	ssize_t put;
+
+	memset(&msg, 0, sizeof(msg));
+	msg.msg_iov = (struct iovec *)(uintptr_t)iov;
+	msg.msg_iovlen = (size_t)n;
+	io->syscalls++;
+	put = sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return put < 0 ? -errno : put;
+}
+
+static int socket_watch(struct kvf_resp_io *io, struct kvf_tier_host *host, struct kvf_watch *watch, unsigned events)
+{
+	return host->watch(host, watch, io->fd, events);
+}
+
+const struct kvf_resp_net kvf_resp_sockets = {
+	.size = sizeof(kvf_resp_sockets),
+	.name = "sockets",
+	.connect = socket_connect,
+	.connected = socket_connected,
+	.close = socket_close,
+	.recv = socket_recv,
+	.send = socket_send,
+	.watch = socket_watch,
+};
+
+/* ---- whatever lies under it ---- */
+
+void kvf_resp_io_init(struct kvf_resp_io *io, const struct kvf_resp_net *net, void *net_arg)
+{
+	memset(io, 0, sizeof(*io));
+	io->net = net ? net : &kvf_resp_sockets;
+	io->net_arg = net_arg;
+	io->fd = -1;
+}
+
+int kvf_resp_io_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)
+{
+	int rc = io->net->connect(io, addr, n);
+
+	if (!rc)
 		return KVF_OK;
-	if (errno == EINPROGRESS || errno == EINTR) {
+	if (rc == -EINPROGRESS || rc == -EINTR) {
 		io->want = KVF_WATCH_WRITE;
 		return KVF_EAGAIN;
 	}
@@ -47,30 +117,29 @@ int kvf_resp_io_connect(struct kvf_resp_io *io, const struct sockaddr *addr, soc
 
 int kvf_resp_io_connected(struct kvf_resp_io *io)
 {
-	int error = 0;
-	socklen_t n = sizeof(error);
-
-	io->syscalls++;
-	return getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) || error ? KVF_EIO : KVF_OK;
+	return io->net->connected(io) ? KVF_EIO : KVF_OK;
 }
 
 void kvf_resp_io_close(struct kvf_resp_io *io)
 {
 	if (io->tls)
 		kvf_resp_tls_end(io);
-	if (io->fd >= 0) {
-		io->syscalls++;
-		(void)close(io->fd);
-	}
+	if (io->fd >= 0)
+		io->net->close(io);
 	io->fd = -1;
 	io->want = 0;
+}
+
+int kvf_resp_io_watch(struct kvf_resp_io *io, struct kvf_tier_host *host, struct kvf_watch *watch, unsigned events)
+{
+	return io->net->watch(io, host, watch, events);
 }
 
 static int64_t result(struct kvf_resp_io *io, ssize_t n, unsigned want)
 {
 	if (n > 0)
 		return n;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+	if (n == -EAGAIN || n == -EINTR) {
 		io->want = want;
 		return KVF_EAGAIN;
 	}
@@ -79,26 +148,14 @@ static int64_t result(struct kvf_resp_io *io, ssize_t n, unsigned want)
 
 int64_t kvf_resp_io_recv(struct kvf_resp_io *io, const struct iovec *iov, int n)
 {
-	struct msghdr msg;
-
 	if (io->tls)
 		return kvf_resp_tls_recv(io, iov, n);
-	memset(&msg, 0, sizeof(msg));
-	msg.msg_iov = (struct iovec *)(uintptr_t)iov;
-	msg.msg_iovlen = (size_t)n;
-	io->syscalls++;
-	return result(io, recvmsg(io->fd, &msg, MSG_DONTWAIT), KVF_WATCH_READ);
+	return result(io, io->net->recv(io, iov, n), KVF_WATCH_READ);
 }
 
 int64_t kvf_resp_io_send(struct kvf_resp_io *io, const struct iovec *iov, int n)
 {
-	struct msghdr msg;
-
 	if (io->tls)
 		return kvf_resp_tls_send(io, iov, n);
-	memset(&msg, 0, sizeof(msg));
-	msg.msg_iov = (struct iovec *)(uintptr_t)iov;
-	msg.msg_iovlen = (size_t)n;
-	io->syscalls++;
-	return result(io, sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL), KVF_WATCH_WRITE);
+	return result(io, io->net->send(io, iov, n), KVF_WATCH_WRITE);
 }

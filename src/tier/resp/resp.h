@@ -27,6 +27,8 @@ enum kvf_resp_format {
 	KVF_RESP_RAW = 1      /* <name>: full chunks only */
 };
 
+struct kvf_resp_net;
+
 enum kvf_resp_verify { KVF_RESP_AUTO = 0, KVF_RESP_REQUIRE = 1, KVF_RESP_NO_VERIFY = 2 };
 
 struct kvf_resp_options {
@@ -53,6 +55,10 @@ struct kvf_resp_options {
 	uint32_t connections; /* for values: 1..KVF_RESP_CONNECTIONS_MAX */
 	uint64_t connect_timeout_ns;
 	uint64_t stall_timeout_ns; /* a connection that owes something and moves no byte for so long is given up */
+	/* Tests: a network of their own (io.h; NULL: sockets), jitter that is the same in every run (0: by address). */
+	const struct kvf_resp_net *net;
+	void *net_arg;
+	uint64_t jitter_seed;
 };
 
 /* Defaults: no server yet, three connections, 10 s to connect, 5 s of silence. */

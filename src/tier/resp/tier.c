@@ -345,7 +345,8 @@ static int open_tier(void *self, struct kvf_tier_host *host, const struct kvf_ti
 	tier->payload_bytes = params->payload_bytes;
 	tier->chunk_tokens = params->chunk_tokens;
 	kvf_resp_forms(tier);
-	tier->random = (kvf_resp_now(tier) ^ (uint64_t)(uintptr_t)tier) | 1;
+	tier->random = tier->opt.jitter_seed ? tier->opt.jitter_seed : kvf_resp_now(tier) ^ (uint64_t)(uintptr_t)tier;
+	tier->random |= 1;
 	rc = kvf_resp_resolver_init(&tier->resolver, tier->mem, host, &tier->opt);
 	if (!rc && tier->opt.tls)
 		rc = kvf_resp_tls_new(tier->mem, &tier->opt, host->report, &tier->tls);

@@ -36,29 +36,29 @@ struct kvf_resp_tls_conn {
 static int bio_result(BIO *bio, ssize_t n, bool reading)
 {
 	BIO_clear_retry_flags(bio);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+	if (n == -EAGAIN || n == -EINTR) {
 		if (reading)
 			BIO_set_retry_read(bio);
 		else
 			BIO_set_retry_write(bio);
 	}
-	return (int)n;
+	return n < 0 ? -1 : (int)n;
 }
 
 static int bio_read(BIO *bio, char *buf, int n)
 {
 	struct kvf_resp_io *io = BIO_get_data(bio);
+	struct iovec iov = { buf, (size_t)n };
 
-	io->syscalls++;
-	return bio_result(bio, recv(io->fd, buf, (size_t)n, MSG_DONTWAIT), true);
+	return bio_result(bio, io->net->recv(io, &iov, 1), true);
 }
 
 static int bio_write(BIO *bio, const char *buf, int n)
 {
 	struct kvf_resp_io *io = BIO_get_data(bio);
+	struct iovec iov = { (void *)(uintptr_t)buf, (size_t)n };
 
-	io->syscalls++;
-	return bio_result(bio, send(io->fd, buf, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL), false);
+	return bio_result(bio, io->net->send(io, &iov, 1), false);
 }
 
 static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
