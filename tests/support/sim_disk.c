@@ -262,8 +262,12 @@ static void end_op(struct kvf_aio *aio, struct sim_disk *sim, struct sim_op *o)
 		(!sim->fail_kinds || sim->fail_kinds & 1u << op->kind);
 	if (fails && sim->fail_errno) {
 		/* A write that failed may have changed anything. */
-		if (op->kind == KVF_AIO_WRITE && sim_random(sim) % 2)
+		if (op->kind == KVF_AIO_WRITE && sim->fail_lands) {
+			sim->fail_lands--;
+			move(sim, op, UINT64_MAX, 0);
+		} else if (op->kind == KVF_AIO_WRITE && sim_random(sim) % 2) {
 			move(sim, op, sim_random(sim) % (op->left + 1) & ~(uint64_t)(SECTOR - 1), 0);
+		}
 		result = -sim->fail_errno;
 	} else if (op->kind == KVF_AIO_SYNC) {
 		synced(sim, op->file, o->began);

@@ -67,6 +67,7 @@ struct sim_disk {
 	uint64_t fail_from, fail_to;
 	int fail_errno; /* 0: they come short */
 	uint32_t fail_kinds; /* bits of enum kvf_aio_kind; 0: all */
+	uint32_t fail_lands; /* so many writes that fail have done it all the same, others something or nothing */
 	bool stalled; /* the device hangs: nothing ends until it is false again */
 	uint64_t overlaps; /* transfers into memory that another one was using */
 	/* a clock, NULL: pumps; and what it is worth */

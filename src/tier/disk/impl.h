@@ -229,6 +229,8 @@ static inline struct kvf_disk_slot *kvf_disk_slot_at(struct kvf_disk *d, uint32_
 
 /* Takes the request, or returns false: full, try later. */
 bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req);
+/* A transfer that the remove waited for is over; it ends unless it has to wait for another. */
+void kvf_disk_removed(struct kvf_disk *d, struct kvf_tier_req *req, int status);
 void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req);
 
 /* ---- sync.c ---- */

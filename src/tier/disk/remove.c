@@ -12,27 +12,33 @@ static bool same(const uint8_t *a, const uint8_t *b)
 	return memcmp(a, b, KVF_DISK_KEY) == 0;
 }
 
-/* A transfer under way may leave the key on disk: the remove waits for it. */
-static bool join_active(struct kvf_disk *d, struct kvf_tier_req *req)
+/*
+ * A transfer under way may leave the key on disk: the remove waits for one of them, and asks again when that is over.
+ * Puts of the key that were there before it are to end without a chunk; one that came later is none of its business.
+ */
+static bool join_active(struct kvf_disk *d, struct kvf_tier_req *req, bool again)
 {
+	struct kvf_disk_io *first = NULL;
 	struct kvf_list *node;
 
 	kvf_list_for_each(node, &d->active)
 	{
 		struct kvf_disk_io *io = kvf_list_entry(node, struct kvf_disk_io, active);
-		bool writes = io->kind == KVF_DISK_WIPE ||
-			      (io->kind == KVF_DISK_PUT &&
-				      kvf_disk_slot_at(d, io->slot)->state == KVF_DISK_WRITING);
+		bool put = io->kind == KVF_DISK_PUT && kvf_disk_slot_at(d, io->slot)->state == KVF_DISK_WRITING;
+		bool its = same(io->key, req->key);
 
-		if (!writes ||
-			!(same(io->key, req->key) || (io->has_old && same(io->old.key, req->key))))
+		if (put && its && !again)
+			io->doomed = true;
+		if (io->kind != KVF_DISK_WIPE && !put)
 			continue;
-		io->doomed |= same(io->key, req->key);
-		req->link = io->removers;
-		io->removers = req;
-		return true;
+		if (!first && ((its && (!put || io->doomed)) || (io->has_old && same(io->old.key, req->key))))
+			first = io;
 	}
-	return false;
+	if (!first)
+		return false;
+	req->link = first->removers;
+	first->removers = req;
+	return true;
 }
 
 static bool is_bad(struct kvf_disk *d, const uint8_t *key)
@@ -56,21 +62,25 @@ bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req)
 
 	if (d->clearing)
 		return false;
-	if (slot == KVF_NIL) {
-		if (!join_active(d, req))
-			kvf_disk_end(d, req, is_bad(d, req->key) ? KVF_EIO : KVF_ENOENT);
-		return true;
-	}
-	io = kvf_disk_io_new(d, KVF_DISK_WIPE);
-	if (!io)
+	io = slot == KVF_NIL ? NULL : kvf_disk_io_new(d, KVF_DISK_WIPE);
+	if (slot != KVF_NIL && !io)
 		return false;
-	io->slot = slot;
-	memcpy(io->key, req->key, sizeof(io->key));
-	req->link = NULL;
-	io->removers = req;
-	kvf_disk_take_out(&d->index, slot);
-	kvf_disk_begin_wipe(io);
+	if (io) {
+		io->slot = slot;
+		memcpy(io->key, req->key, sizeof(io->key));
+		kvf_disk_take_out(&d->index, slot);
+		kvf_disk_begin_wipe(io);
+	}
+	if (!join_active(d, req, false))
+		kvf_disk_end(d, req, is_bad(d, req->key) ? KVF_EIO : KVF_ENOENT);
 	return true;
+}
+
+void kvf_disk_removed(struct kvf_disk *d, struct kvf_tier_req *req, int status)
+{
+	if (join_active(d, req, true))
+		return;
+	kvf_disk_end(d, req, status == KVF_OK && is_bad(d, req->key) ? KVF_EIO : status);
 }
 
 /* ---- cancel ---- */
@@ -79,6 +89,7 @@ void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req)
 {
 	struct kvf_disk_io *io = NULL;
 	struct kvf_disk_slot *s;
+	bool begun;
 
 	for (uint32_t i = 0; i < KVF_DISK_IOS && !io; i++)
 		if (d->io[i].kind && d->io[i].req == req)
@@ -95,7 +106,9 @@ void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req)
 		return;
 	}
 	kvf_disk_end_user(io, KVF_ECANCELED);
-	if (!io->doomed && !io->has_old) {
+	/* It came short: the kernel has had it once. */
+	begun = io->op.left < io->op.iov[0].iov_len + io->op.iov[1].iov_len;
+	if (!io->doomed && !io->has_old && !begun) {
 		/* Nothing of it is on disk. */
 		kvf_disk_set_free(&d->index, io->slot);
 		kvf_disk_io_free(d, io);

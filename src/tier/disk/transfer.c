@@ -70,13 +70,19 @@ void kvf_disk_end_user(struct kvf_disk_io *io, int status)
 	kvf_disk_end(d, req, status);
 }
 
-static void end_removers(struct kvf_disk_io *io, int status)
+/* io is over, and with it the wait of those who remove what it may have left on disk. */
+static void end_io(struct kvf_disk_io *io, int status)
 {
-	while (io->removers) {
-		struct kvf_tier_req *req = io->removers;
+	struct kvf_tier_req *req = io->removers;
+	struct kvf_disk *d = io->disk;
 
-		io->removers = req->link;
-		kvf_disk_end(io->disk, req, status);
+	io->removers = NULL;
+	kvf_disk_io_free(d, io);
+	while (req) {
+		struct kvf_tier_req *next = req->link;
+
+		kvf_disk_removed(d, req, status);
+		req = next;
 	}
 }
 
@@ -162,8 +168,7 @@ static void end_wipe(struct kvf_disk_io *io, int result)
 		d->stats.wipes++;
 		kvf_disk_set_free(&d->index, io->slot);
 	}
-	end_removers(io, result ? kvf_disk_status(-result) : KVF_OK);
-	kvf_disk_io_free(d, io);
+	end_io(io, result ? kvf_disk_status(-result) : KVF_OK);
 }
 
 static void wiped(struct kvf_aio_op *op, int result)
@@ -173,7 +178,8 @@ static void wiped(struct kvf_aio_op *op, int result)
 	/* The file ends before this slot: nothing can come back. */
 	if (result == -ENODATA)
 		result = 0;
-	if (!result && io->removers && io->disk->params.durable == KVF_DISK_DURABLE_EACH) {
+	/* Also where nobody waits for it yet: a remove that comes later finds nothing left to do. */
+	if (!result && io->disk->params.durable == KVF_DISK_DURABLE_EACH) {
 		kvf_disk_sync(io);
 		return;
 	}
@@ -363,24 +369,31 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 	return true;
 }
 
-/* Is the slot still what io wrote? Then it becomes a chunk; a key that came twice is overwritten.
- */
+/* The slot becomes a chunk. Where the key has turned up meanwhile, by recovery or because it came twice, the newer copy
+ * stays, since that is as durable as was asked, and the older one is overwritten. */
 static void settle_put(struct kvf_disk_io *io, int status)
 {
 	struct kvf_disk *d = io->disk;
-	struct kvf_disk_slot *s = kvf_disk_slot_at(d, io->slot);
+	uint32_t older;
 
-	if (!status && !io->doomed && kvf_disk_find(&d->index, io->key) == KVF_NIL) {
-		kvf_disk_insert(&d->index, io->slot);
-		kvf_disk_touch(&d->index, io->slot);
-		kvf_disk_end_user(io, KVF_OK);
-		/* They waited for what was there before to be overwritten. */
-		end_removers(io, KVF_OK);
-		kvf_disk_io_free(d, io);
+	if (status || io->doomed) {
+		kvf_disk_end_user(io, status ? status : KVF_ECANCELED);
+		kvf_disk_begin_wipe(io);
 		return;
 	}
-	s->state = KVF_DISK_WIPING;
-	kvf_disk_end_user(io, status ? status : io->doomed ? KVF_ECANCELED : KVF_OK);
+	older = kvf_disk_find(&d->index, io->key);
+	if (older != KVF_NIL)
+		kvf_disk_take_out(&d->index, older);
+	kvf_disk_insert(&d->index, io->slot);
+	kvf_disk_touch(&d->index, io->slot);
+	kvf_disk_end_user(io, KVF_OK);
+	if (older == KVF_NIL) {
+		end_io(io, KVF_OK);
+		return;
+	}
+	/* What was in its own slot is gone; who waited for that waits a little longer. */
+	io->has_old = false;
+	io->slot = older;
 	kvf_disk_begin_wipe(io);
 }
 
