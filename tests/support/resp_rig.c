@@ -97,7 +97,8 @@ bool resp_rig_open(struct resp_rig *rig, uint32_t payload_bytes)
 		CU_FAIL("no socket to listen at");
 		return false;
 	}
-	snprintf(rig->opt.path, sizeof(rig->opt.path), "%s", rig->path);
+	if (!rig->opt.host[0])
+		snprintf(rig->opt.path, sizeof(rig->opt.path), "%s", rig->path);
 	rig->host = (struct kvf_tier_host){ .size = sizeof(rig->host), .complete = complete, .now_ns = now_ns,
 					    .watch = watch, .log = log_line, .wire_name = wire_name,
 					    .wire_meta = wire_meta, .wire_payload = wire_payload };
@@ -210,6 +211,8 @@ static void answer_mget(struct resp_rig *rig, const struct words *w, struct resp
 	for (unsigned i = 1; i < w->count; i++) {
 		int at = slot_of(rig, w->p[i], w->n[i], false);
 
+		if (rig->between)
+			say(out, rig->between);
 		if (at < 0) {
 			say(out, "$-1\r\n");
 			continue;
@@ -308,6 +311,8 @@ static void serve(struct resp_rig *rig, struct resp_peer *peer)
 	size_t used;
 
 	while (peer->in.n && (used = parse(peer->in.p, peer->in.n, &w))) {
+		if (rig->before)
+			say(&peer->out, rig->before);
 		if (peer->multi && !is(&w, "EXEC")) {
 			answer(rig, peer, &w, &peer->replies);
 			peer->queued++;

@@ -48,6 +48,8 @@ struct resp_rig {
 		struct resp_bytes value;
 	} store[RESP_RIG_KEYS];
 	uint64_t up, down; /* bytes the server took and gave, all connections */
+	/* What the server says before each answer, and before each element of one to MGET; NULL: nothing. */
+	const char *before, *between;
 	char log[4096];
 	size_t log_n;
 };
@@ -59,7 +61,8 @@ struct resp_ask {
 	int status;
 };
 
-/* Zero-initialised but for what the test sets in `opt` after kvf_resp_options_init(). False: no socket. */
+/* Zero-initialised but for what the test sets in `opt` after kvf_resp_options_init(), and `before`, `between`. With a
+ * host the tier goes there, and the server of the rig has nothing to do. False: no socket. */
 bool resp_rig_open(struct resp_rig *rig, uint32_t payload_bytes);
 void resp_rig_close(struct resp_rig *rig);
 void resp_rig_submit(struct resp_rig *rig, struct resp_ask *ask, enum kvf_req_kind kind, unsigned key, uint8_t *slot);

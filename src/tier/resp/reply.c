@@ -236,6 +236,8 @@ static bool get_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const s
 		take_data(c, element, t);
 		return true;
 	case KVF_RESP_END:
+		/* What else comes, an attribute's bytes among it, has no place there. */
+		c->reply.dest = NULL;
 		return true;
 	case KVF_RESP_NIL:
 		return t->depth == 1;
