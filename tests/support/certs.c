@@ -7,7 +7,11 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
+
+#define A_DAY 86400
 
 static EVP_PKEY *make_key(void)
 {
@@ -35,7 +39,8 @@ static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 }
 
 /* A certificate for `key`; issuer NULL: its own. */
-static X509 *make_cert(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key, const char *alt)
+static X509 *make_cert(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key, const char *alt,
+		       long good_for_s)
 {
 	X509 *cert = X509_new();
 	X509_NAME *subject = X509_get_subject_name(cert);
@@ -43,7 +48,7 @@ static X509 *make_cert(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *
 	X509_set_version(cert, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(cert), issuer ? 2 : 1);
 	X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-	X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
+	X509_gmtime_adj(X509_getm_notAfter(cert), good_for_s);
 	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : subject);
 	X509_set_pubkey(cert, key);
@@ -95,10 +100,11 @@ static bool read_pair(const char *dir, const char *name, X509 **cert, EVP_PKEY *
 	return *cert && *key;
 }
 
-static bool make(const char *dir, const char *name, X509 *issuer, EVP_PKEY *issuer_key, const char *alt)
+static bool make(const char *dir, const char *name, X509 *issuer, EVP_PKEY *issuer_key, const char *alt,
+		 long good_for_s)
 {
 	EVP_PKEY *key = make_key();
-	X509 *cert = key ? make_cert(key, name, issuer, issuer_key, alt) : NULL;
+	X509 *cert = key ? make_cert(key, name, issuer, issuer_key, alt, good_for_s) : NULL;
 	bool ok = cert && write_pair(dir, name, cert, key);
 
 	X509_free(cert);
@@ -108,16 +114,46 @@ static bool make(const char *dir, const char *name, X509 *issuer, EVP_PKEY *issu
 
 bool certs_make_ca(const char *dir, const char *ca)
 {
-	return make(dir, ca, NULL, NULL, NULL);
+	return make(dir, ca, NULL, NULL, NULL, A_DAY);
 }
 
-bool certs_make(const char *dir, const char *ca, const char *name, const char *alt)
+static bool make_signed(const char *dir, const char *ca, const char *name, const char *alt, long good_for_s)
 {
 	EVP_PKEY *key;
 	X509 *cert;
-	bool ok = read_pair(dir, ca, &cert, &key) && make(dir, name, cert, key, alt);
+	bool ok = read_pair(dir, ca, &cert, &key) && make(dir, name, cert, key, alt, good_for_s);
 
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return ok;
+}
+
+bool certs_make(const char *dir, const char *ca, const char *name, const char *alt)
+{
+	return make_signed(dir, ca, name, alt, A_DAY);
+}
+
+bool certs_make_expired(const char *dir, const char *ca, const char *name, const char *alt)
+{
+	return make_signed(dir, ca, name, alt, -60);
+}
+
+bool certs_lock_key(const char *dir, const char *name, const char *passphrase)
+{
+	unsigned char *word = (unsigned char *)(uintptr_t)passphrase;
+	char path[512];
+	EVP_PKEY *key;
+	X509 *cert;
+	bool ok = read_pair(dir, name, &cert, &key);
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s.key", dir, name);
+	f = ok ? fopen(path, "w") : NULL;
+	if (f) {
+		ok = PEM_write_PrivateKey(f, key, EVP_aes_128_cbc(), word, (int)strlen(passphrase), NULL, NULL) == 1;
+		fclose(f);
+	}
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	return ok && f;
 }

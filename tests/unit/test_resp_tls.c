@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/harness.h"
 #include "tests/support/certs.h"
 #include "tests/support/redis.h"
 #include "tests/support/remote.h"
+#include "tests/support/resp_rig.h"
 
 #define CHUNKS 5u
 #define TOKENS (CHUNKS * RIG_CHUNK)
@@ -120,6 +123,97 @@ static void test_lost(void)
 	redis_kill(&server);
 }
 
+/* What was good yesterday. */
+static void test_expired(void)
+{
+	const char *const good[] = { "kvf_tls_ca_file", ca, NULL };
+
+	if (!begin("IP:127.0.0.1", "no"))
+		return;
+	redis_kill(&server);
+	CU_ASSERT_TRUE_FATAL(certs_make_expired(dir, "ca", "server", "IP:127.0.0.1"));
+	CU_ASSERT_TRUE_FATAL(redis_restart(&server));
+	CU_ASSERT_FALSE(works(good));
+	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "certificate has expired"));
+	CU_ASSERT_EQUAL(strtol(redis_call(&server, NULL, "DBSIZE", NULL), NULL, 10), 0);
+	redis_kill(&server);
+}
+
+/* Two large values go out at once to a server that took a rest, and turns are down to nothing: a record that was begun
+ * is offered again as a whole, or OpenSSL would call it another one. */
+static void test_small_turns(void)
+{
+	const uint32_t big = 8u * 1024 * 1024;
+	static struct resp_rig rig;
+	struct resp_ask a[2];
+	uint8_t *slots[2];
+
+	if (!begin("IP:127.0.0.1", "no"))
+		return;
+	kvf_resp_options_init(&rig.opt);
+	snprintf(rig.opt.host, sizeof(rig.opt.host), "127.0.0.1");
+	rig.opt.port = (uint16_t)strtoul(port, NULL, 10);
+	rig.opt.tls = true;
+	snprintf(rig.opt.ca_file, sizeof(rig.opt.ca_file), "%s", ca);
+	rig.opt.format = KVF_RESP_RAW;
+	rig.opt.verify = KVF_RESP_NO_VERIFY;
+	CU_ASSERT_TRUE_FATAL(resp_rig_open(&rig, big));
+	for (unsigned i = 0; i < 2000 && rig.tier->connects < 4; i++) {
+		resp_rig_turn(&rig, UINT64_MAX);
+		usleep(1000);
+	}
+	CU_ASSERT_EQUAL(rig.tier->connects, 4);
+	redis_pause(&server);
+	for (unsigned i = 0; i < 2; i++) {
+		slots[i] = calloc(1, KVF_SLOT_HEADER_BYTES + big);
+		resp_rig_submit(&rig, &a[i], KVF_REQ_PUT, i, slots[i]);
+	}
+	resp_rig_settle(&rig);
+	CU_ASSERT(rig.tier->conn[2].send_blocked && rig.tier->conn[3].send_blocked);
+	redis_go_on(&server);
+	for (unsigned i = 0; i < 20000 && !(a[0].done && a[1].done); i++)
+		if (!resp_rig_turn(&rig, 1))
+			usleep(500);
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT(a[i].done == 1 && a[i].status == KVF_OK);
+		free(slots[i]);
+	}
+	CU_ASSERT_EQUAL(rig.tier->connects, 4);
+	rig.log[rig.log_n] = '\0';
+	CU_ASSERT_STRING_EQUAL(rig.log, "");
+	resp_rig_close(&rig);
+	close(rig.listener);
+	redis_kill(&server);
+}
+
+/* A key behind a passphrase is refused, though somebody would type it in: a library has no terminal. */
+static void test_locked_key(void)
+{
+	const char *const locked[] = { "kvf_tls_ca_file", ca, "kvf_tls_cert_file", client_cert, "kvf_tls_key_file",
+				       client_key, NULL };
+	int typed[2], status = -1;
+	pid_t pid;
+
+	if (!begin("IP:127.0.0.1", "no"))
+		return;
+	redis_kill(&server);
+	CU_ASSERT_TRUE_FATAL(certs_lock_key(dir, "client", "typed"));
+	CU_ASSERT_EQUAL_FATAL(pipe(typed), 0);
+	CU_ASSERT_EQUAL(write(typed[1], "typed\n", 6), 6);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		/* Without a terminal OpenSSL would ask here. */
+		setsid();
+		dup2(typed[0], 0);
+		_exit(remote_try_open(&m, url, locked) && strstr(m.rig.text, "kvf_tls_key_file") ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+	CU_ASSERT_EQUAL(status, 0);
+	close(typed[0]);
+	close(typed[1]);
+}
+
 static void test_bad_files(void)
 {
 	static const char *const wrong[] = { "kvf_tls_ca_file", "/nowhere/ca.pem", NULL };
@@ -141,6 +235,9 @@ int main(int argc, char **argv)
 		{ "verified", test_verified },
 		{ "named_and_client", test_named_and_client },
 		{ "lost", test_lost },
+		{ "expired", test_expired },
+		{ "small_turns", test_small_turns },
+		{ "locked_key", test_locked_key },
 		{ "bad_files", test_bad_files },
 	};
 

@@ -11,6 +11,8 @@
 /* So much of the budget is sent on top of it where that is all: the few bytes that end a value would cost both sides a
  * call, and the server a sleep, in a turn of their own. */
 #define SEND_SLACK 64u
+/* A record that TLS has begun and could not send must be offered again as a whole, however little a later turn has. */
+#define TLS_RECORD 16384u
 
 /* ---- out ---- */
 
@@ -95,7 +97,7 @@ static void advance(struct kvf_resp_conn *c, uint64_t n)
 
 bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budget, uint64_t *moved)
 {
-	uint64_t left = budget;
+	uint64_t left = c->io.tls ? kvf_max_u64(budget, TLS_RECORD) : budget;
 
 	while (left && kvf_resp_conn_unsent(c)) {
 		struct iovec iov[SEND_PIECES];
@@ -114,6 +116,8 @@ bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 		c->bytes_out += (uint64_t)n;
 		*moved += (uint64_t)n;
 		left -= kvf_min_u64(left, (uint64_t)n);
+		if (c->io.tls && left)
+			left = kvf_max_u64(left, TLS_RECORD);
 		advance(c, (uint64_t)n);
 	}
 	return true;

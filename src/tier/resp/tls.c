@@ -98,6 +98,16 @@ static int refuse_file(struct kvf_report *report, const char *key, const char *p
 	return KVF_EIO;
 }
 
+/* OpenSSL's own would ask at the terminal. */
+static int no_passphrase(char *buf, int size, int writing, void *arg)
+{
+	(void)buf;
+	(void)size;
+	(void)writing;
+	(void)arg;
+	return -1;
+}
+
 static int load_files(struct kvf_resp_tls *tls, const struct kvf_resp_options *opt, struct kvf_report *report)
 {
 	const char *key = opt->key_file[0] ? opt->key_file : opt->cert_file;
@@ -138,6 +148,7 @@ int kvf_resp_tls_new(struct kvf_mem *mem, const struct kvf_resp_options *opt, st
 	tls->bio = make_bio();
 	tls->ctx = SSL_CTX_new(TLS_client_method());
 	if (tls->bio && tls->ctx) {
+		SSL_CTX_set_default_passwd_cb(tls->ctx, no_passphrase);
 		SSL_CTX_set_min_proto_version(tls->ctx, TLS1_2_VERSION);
 		SSL_CTX_set_mode(tls->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 						   SSL_MODE_RELEASE_BUFFERS);
