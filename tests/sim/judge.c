@@ -148,7 +148,7 @@ static bool at_level(const struct world *w, const uint8_t *key, uint8_t level)
 	uint32_t cap = level == KVF_LEVEL_DURABLE ? KVF_TIER_DURABLE : KVF_TIER_SHARED;
 
 	for (uint32_t t = 0; t < w->o.n_tiers; t++) {
-		if (w->tier[t].caps & cap && world_tier_has(w, t, key))
+		if (w->tier[t].caps & cap && (world_tier_has(w, t, key) || world_tier_unsure(w, t, key)))
 			return true;
 	}
 	return false;
@@ -216,7 +216,7 @@ static void judge_remove(struct world *w, struct world_op *op, const struct kvf_
 		if (k && k->resident && !w->events_broken && !w->o.no_events)
 			bad(w, op, c, "a removed chunk is in RAM");
 		for (uint32_t t = 0; t < w->o.n_tiers; t++) {
-			if (world_tier_has(w, t, op->keys[i]))
+			if (world_tier_has(w, t, op->keys[i]) && !world_tier_unsure(w, t, op->keys[i]))
 				bad(w, op, c, "a removed chunk is in a tier");
 			if (world_tier_putting(w, t, op->keys[i]))
 				bad(w, op, c, "a removed chunk is on its way into a tier");

@@ -3,7 +3,7 @@
  * The simulator: whole lives of an engine on virtual time, one a seed. Same seed and same code,
  * same run.
  *
- *	sim --seed S [--seeds N] [--steps N] [--seconds N] [--verbose] [--no-disk]
+ *	sim --seed S [--seeds N] [--steps N] [--seconds N] [--verbose] [--no-disk] [--no-net]
  *
  * Without arguments, as in `make check`: the seeds of tests/sim/seeds.txt, then fresh ones for a
  * while.
@@ -25,7 +25,7 @@ struct args {
 	uint64_t seed, seeds;
 	uint32_t steps, seconds;
 	bool verbose, check;
-	bool no_disk; /* as the seeds were before the disk tier was one of the tiers */
+	bool no_disk, no_net; /* as the seeds were before the disk tier and the Redis tier were among the tiers */
 };
 
 struct total {
@@ -42,23 +42,29 @@ static double seconds_since(const struct timespec *start)
 	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
-static void without_disk(struct world_options *o, struct swarm_host *h, void *arg)
+static void without(struct world_options *o, struct swarm_host *h, void *arg)
 {
-	(void)h;
-	(void)arg;
-	o->disk.on = false;
+	const struct args *a = arg;
+
+	if (a->no_disk)
+		o->disk.on = false;
+	if (a->no_net)
+		o->net.on = false;
+	if (h->only_level == KVF_LEVEL_REMOTE && !o->net.on)
+		h->only_level = KVF_LEVEL_DURABLE;
 }
 
 static void run_one(const struct args *a, uint64_t seed, uint32_t steps, struct total *t)
 {
+	struct args args = *a;
 	struct swarm_result r;
 	char why[512];
 
 	t->seeds++;
-	if (swarm_run_tuned(seed, steps, a->verbose ? stdout : NULL, &r, why, a->no_disk ? without_disk : NULL, NULL)) {
+	if (swarm_run_tuned(seed, steps, a->verbose ? stdout : NULL, &r, why, without, &args)) {
 		t->failed++;
-		printf("FAILED %s\n  again: tests/sim/sim --seed %llu --steps %u --verbose%s\n", why,
-			(unsigned long long)seed, steps, a->no_disk ? " --no-disk" : "");
+		printf("FAILED %s\n  again: tests/sim/sim --seed %llu --steps %u --verbose%s%s\n", why,
+			(unsigned long long)seed, steps, a->no_disk ? " --no-disk" : "", a->no_net ? " --no-net" : "");
 	}
 	if (a->verbose)
 		printf("  digest %016llx, %llu turns, %llu state changes, %llu completions, %llu "
@@ -76,7 +82,8 @@ static void run_one(const struct args *a, uint64_t seed, uint32_t steps, struct 
 		t->by_status[i] += r.by_status[i];
 }
 
-/* Seeds that once found something: lines "SEED STEPS what it found"; "SEED STEPS disk ..." with a disk tier. */
+/* Seeds that once found something: lines "SEED STEPS what it found"; "SEED STEPS disk ..." with a disk tier,
+ * "SEED STEPS net ..." with a Redis tier too. */
 static void run_known(const struct args *a, struct total *t)
 {
 	char path[4096], line[512];
@@ -95,7 +102,8 @@ static void run_known(const struct args *a, struct total *t)
 		unsigned long steps = strtoul(end, &end, 10);
 		struct args known = *a;
 
-		known.no_disk = strncmp(end, " disk ", 6) != 0;
+		known.no_net = strncmp(end, " net ", 5) != 0;
+		known.no_disk = known.no_net && strncmp(end, " disk ", 6) != 0;
 		if (line[0] != '#' && end != line && steps)
 			run_one(&known, seed, (uint32_t)steps, t);
 	}
@@ -137,6 +145,10 @@ static bool parse(int argc, char **argv, struct args *a)
 			a->no_disk = true;
 			continue;
 		}
+		if (strcmp(argv[i], "--no-net") == 0) {
+			a->no_net = true;
+			continue;
+		}
 		if (!value)
 			return false;
 		i++;
@@ -162,7 +174,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!parse(argc, argv, &a)) {
 		fprintf(stderr,
-			"usage: %s [--seed S] [--seeds N] [--steps N] [--seconds N] [--verbose] [--no-disk]\n",
+			"usage: %s [--seed S] [--seeds N] [--steps N] [--seconds N] [--verbose] [--no-disk] "
+			"[--no-net]\n",
 			argv[0]);
 		return 2;
 	}

@@ -139,6 +139,82 @@ static void choose_disk(struct world_options *o)
 	d->power_cut = one_in(&r, 2);
 }
 
+static void choose_server(struct wl_rng *r, struct wnet_options *n)
+{
+	n->format = one_in(r, 2) ? KVF_RESP_TWO_KEY : KVF_RESP_RAW;
+	n->verify = one_in(r, 2) ? KVF_RESP_AUTO : (enum kvf_resp_verify)below(r, 3);
+	n->multiprocess = n->format == KVF_RESP_RAW && one_in(r, 3);
+	n->older = one_in(r, 2);
+	n->connections = 1 + below(r, one_in(r, 4) ? 16 : 3);
+	n->ttl_s = one_in(r, 6) ? 1 + below(r, 60) : 0;
+	n->password = one_in(r, 3);
+	n->user = n->password && one_in(r, 2);
+	n->database = one_in(r, 3) ? 1 + below(r, 15) : 0;
+	n->no_hello = one_in(r, 4);
+	n->old_protocol = one_in(r, 8);
+	n->no_unlink = n->no_hello && one_in(r, 2);
+	n->no_client = n->no_hello && one_in(r, 4);
+	n->extras = maybe(r, 300000);
+	n->small_turn = maybe(r, 900000);
+}
+
+static void choose_weather(struct wl_rng *r, struct wnet_options *n)
+{
+	struct sim_net_habits *h = &n->habits;
+	struct sim_redis_faults *s = &n->redis;
+	struct sim_net_faults *f = &n->net;
+
+	h->latency_min_ns = wl_rng_below(r, 50000);
+	h->latency_max_ns = h->latency_min_ns;
+	h->latency_max_ns += wl_rng_below(r, one_in(r, 4) ? 50 * KVF_NS_PER_MS : KVF_NS_PER_MS);
+	h->shorter = maybe(r, 900000);
+	h->again = maybe(r, 500000);
+	h->buffer = one_in(r, 3) ? 1 + below(r, one_in(r, 2) ? 64 : 4096) : 0;
+	/* A few bytes a round trip: a value must still get there before everybody has given up. */
+	if (h->buffer && h->buffer < 512)
+		h->latency_max_ns = (h->latency_min_ns /= 8) + 10000;
+	h->at_once = one_in(r, 3);
+	f->refuse = maybe(r, 500000);
+	f->mute = maybe(r, 200000);
+	f->reset = maybe(r, one_in(r, 3) ? 100000 : 5000);
+	f->end = maybe(r, one_in(r, 3) ? 100000 : 5000);
+	f->hang = maybe(r, 20000);
+	f->silent = maybe(r, 5000);
+	f->hang_ns = up_to(r, one_in(r, 2) ? 90 * KVF_NS_PER_S : KVF_NS_PER_S);
+	s->error = maybe(r, 100000);
+	s->window = maybe(r, 5000);
+	s->partly = maybe(r, 200000);
+	s->forget = maybe(r, 20000);
+	s->restart = maybe(r, 2000);
+	s->kick = maybe(r, 10000);
+	s->crowd = maybe(r, 200000);
+	s->evict = maybe(r, 300000);
+	s->damage = maybe(r, 200000);
+	s->garbage = maybe(r, 5000);
+	s->busy = maybe(r, 5000);
+	s->window_ns = up_to(r, one_in(r, 3) ? 30 * KVF_NS_PER_S : 100 * KVF_NS_PER_MS);
+	n->stall_timeout_ns = KVF_NS_PER_MS + wl_rng_below(r, 5 * KVF_NS_PER_S);
+	n->connect_timeout_ns = KVF_NS_PER_MS + wl_rng_below(r, 10 * KVF_NS_PER_S);
+}
+
+/* The library's own Redis tier in place of another one, below the disk if that is there; by numbers of its own too. */
+static void choose_net(struct world_options *o)
+{
+	struct wnet_options *n = &o->net;
+	struct wl_rng r;
+
+	wl_rng_seed(&r, o->seed ^ 0x4e7c0);
+	if (o->n_tiers <= o->disk.on || !one_in(&r, 3))
+		return;
+	n->on = true;
+	n->at = o->n_tiers - 1;
+	if (n->at && one_in(&r, 2))
+		n->at = o->disk.on ? 1 : below(&r, o->n_tiers);
+	n->keep = one_in(&r, 3);
+	choose_server(&r, n);
+	choose_weather(&r, n);
+}
+
 static void choose_host(struct wl_rng *r, struct swarm_host *h)
 {
 	static const uint8_t usual[16] = {0, 6, 10, 12, 3, 1, 1, 1, 1, 1};
@@ -201,6 +277,11 @@ static void make_trusting(struct wl_rng *r, struct world_options *o, struct swar
 		o->tier[t].faults = none;
 		o->tier[t].max_records = 0;
 	}
+	memset(&o->net.net, 0, sizeof(o->net.net));
+	memset(&o->net.redis, 0, sizeof(o->net.redis));
+	o->net.ttl_s = 0;
+	o->net.stall_timeout_ns = 5 * KVF_NS_PER_S;
+	o->net.connect_timeout_ns = 10 * KVF_NS_PER_S;
 	o->disk.admission = KVF_DISK_ADMIT_ALL;
 	o->disk.faults = (struct sim_disk_faults){.latency_min_ns = o->disk.faults.latency_min_ns,
 		.latency_max_ns = o->disk.faults.latency_max_ns};
@@ -209,7 +290,8 @@ static void make_trusting(struct wl_rng *r, struct world_options *o, struct swar
 		o->n_slots = 8 + below(r, 32);
 		o->tier[0].caps |= KVF_TIER_DURABLE;
 		o->below = true;
-		h->level_ppm = 1000001; /* always durable */
+		h->level_ppm = 1000001; /* always */
+		h->only_level = o->net.on && !o->net.at ? KVF_LEVEL_REMOTE : KVF_LEVEL_DURABLE;
 	}
 }
 
@@ -227,6 +309,7 @@ void swarm_options(uint64_t seed, uint32_t steps, struct world_options *o, struc
 	for (uint32_t t = 0; t < W_MAX_TIERS; t++)
 		choose_tier(&r, o, t);
 	choose_disk(o);
+	choose_net(o);
 	choose_host(&r, h);
 	o->alloc_ppm = one_in(&r, 6) ? 1 + below(&r, 300000) : 0;
 	if (one_in(&r, 6)) {
@@ -269,6 +352,34 @@ static void print_disk(FILE *f, const struct wdisk_options *d)
 		!d->keep ? "" : d->power_cut ? "; found again after a power cut" : "; found again");
 }
 
+static void print_net(FILE *f, const struct wnet_options *n)
+{
+	const struct sim_net_habits *h = &n->habits;
+	const struct sim_redis_faults *s = &n->redis;
+	const struct sim_net_faults *w = &n->net;
+
+	fprintf(f,
+		"  tier %u: redis, %s verify %d connections %u ttl %u database %u%s%s%s%s%s%s%s%s%s, stall %llu ns "
+		"connect %llu ns\n",
+		n->at, n->format == KVF_RESP_RAW ? "raw" : "two keys", (int)n->verify, n->connections, n->ttl_s,
+		n->database, n->multiprocess ? " multiprocess" : "", n->older ? " older" : "", n->user ? " user" : "",
+		n->password ? " password" : "", n->no_hello ? " no HELLO" : "", n->no_unlink ? " no UNLINK" : "",
+		n->no_client ? " no CLIENT" : "", n->old_protocol ? " old protocol" : "",
+		n->keep ? " found again" : "",
+		(unsigned long long)n->stall_timeout_ns, (unsigned long long)n->connect_timeout_ns);
+	fprintf(f,
+		"    latency %llu..%llu ns buffer %u%s, ppm: shorter %u again %u extras %u small turn %u refuse %u "
+		"mute %u reset %u end %u hang %u silent %u (<= %llu ns)\n",
+		(unsigned long long)h->latency_min_ns, (unsigned long long)h->latency_max_ns, h->buffer,
+		h->at_once ? " at once" : "", h->shorter, h->again, n->extras, n->small_turn, w->refuse, w->mute,
+		w->reset, w->end, w->hang, w->silent, (unsigned long long)w->hang_ns);
+	fprintf(f,
+		"    error %u window %u partly %u forget %u restart %u kick %u crowd %u evict %u damage %u garbage %u "
+		"busy %u (<= %llu ns)\n",
+		s->error, s->window, s->partly, s->forget, s->restart, s->kick, s->crowd, s->evict, s->damage,
+		s->garbage, s->busy, (unsigned long long)s->window_ns);
+}
+
 void swarm_print(FILE *f, const struct world_options *o, const struct swarm_host *h)
 {
 	const struct simdev_faults *d = &o->device;
@@ -293,9 +404,12 @@ void swarm_print(FILE *f, const struct world_options *o, const struct swarm_host
 		d->capture, d->inside, d->overlap, d->scribble, d->deaf, d->slow,
 		(unsigned long long)d->slow_ns);
 	for (uint32_t t = o->disk.on; t < o->n_tiers; t++)
-		print_tier(f, o, t);
+		if (!o->net.on || t != o->net.at)
+			print_tier(f, o, t);
 	if (o->disk.on)
 		print_disk(f, &o->disk);
+	if (o->net.on)
+		print_net(f, &o->net);
 	fprintf(f, "  host: %u steps, live<=%u tokens<=%u docs %u alphabet %u, weights", h->steps,
 		h->max_live, h->max_tokens, h->n_docs, h->alphabet);
 	for (uint32_t c = 1; c < 10; c++)

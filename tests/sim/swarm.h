@@ -27,6 +27,7 @@ struct swarm_host {
 	enum kvf_shutdown_mode shutdown_mode;
 	bool shutdown_deadline;
 	uint32_t remove_tiers_ppm; /* lookups and removes that name tiers */
+	uint8_t only_level; /* of stores, where level_ppm is above a million */
 };
 
 void swarm_options(uint64_t seed, uint32_t steps, struct world_options *o, struct swarm_host *h);

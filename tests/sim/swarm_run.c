@@ -138,7 +138,7 @@ static void choose_flags(struct run *run, struct world_ask *ask)
 			ask->fence_kind = KVF_FENCE_LATER;
 		}
 		if (h->level_ppm > SIM_PPM)
-			ask->level = KVF_LEVEL_DURABLE;
+			ask->level = h->only_level;
 		else if (chance(run, h->level_ppm))
 			ask->level = (uint8_t)below(run, 4);
 	}
@@ -377,7 +377,8 @@ static void one_life(struct run *run, const struct world_options *o, struct swar
 		result->by_status[i] += w->done_by_status[i];
 }
 
-/* A second engine finds the disk as the first one, or a power cut, left it. Whatever it delivers is judged as ever. */
+/* A second engine finds the disk as the first one, or a power cut, left it, and the server as it is. Whatever it
+ * delivers is judged as ever. */
 static void second_life(struct run *run, struct world_options *o, struct swarm_result *result)
 {
 	struct world *first = run->w;
@@ -385,10 +386,11 @@ static void second_life(struct run *run, struct world_options *o, struct swarm_r
 	run->w = calloc(1, sizeof(*run->w));
 	run->w->trace = first->trace;
 	run->w->wdisk = first->wdisk;
+	run->w->wnet = first->wnet;
 	free(first);
-	if (o->disk.power_cut)
+	if (run->w->wdisk && o->disk.power_cut)
 		wdisk_power_cut(run->w->wdisk);
-	o->disk.keep = false;
+	o->disk.keep = o->net.keep = false;
 	run->h.steps /= 2;
 	run->h.shutdown_at = 0;
 	one_life(run, o, result);
@@ -411,10 +413,12 @@ int swarm_run_tuned(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_r
 	wl_rng_seed(&run->r, seed ^ 0x5eed);
 	memset(result, 0, sizeof(*result));
 	one_life(run, &o, result);
-	if (run->w->wdisk && !run->w->failed)
+	if ((run->w->wdisk || run->w->wnet) && !run->w->failed)
 		second_life(run, &o, result);
 	if (run->w->wdisk) /* failed before somebody took it over */
 		wdisk_free(run->w->wdisk);
+	if (run->w->wnet)
+		wnet_free(run->w->wnet);
 	rc = run->w->failed ? -1 : 0;
 	memcpy(why, run->w->why, sizeof(run->w->why));
 	free(run->w);

@@ -33,19 +33,35 @@ void world_mix(struct world *w, uint64_t value)
 
 /* ---- tiers ---- */
 
+static bool is_net(const struct world *w, uint32_t t)
+{
+	return w->wnet && w->o.net.on && t == w->o.net.at;
+}
+
 bool world_tier_has(const struct world *w, uint32_t t, const uint8_t *key)
 {
+	if (is_net(w, t))
+		return wnet_has(w->wnet, key);
 	return !t && w->wdisk ? wdisk_has(w->wdisk, key) : simtier_find(&w->tier[t], key) != NULL;
 }
 
 bool world_tier_putting(const struct world *w, uint32_t t, const uint8_t *key)
 {
+	if (is_net(w, t))
+		return wnet_putting(w->wnet, key);
 	return !t && w->wdisk ? wdisk_putting(w->wdisk, key) : simtier_putting(&w->tier[t], key);
 }
 
 bool world_tier_removing(const struct world *w, uint32_t t)
 {
+	if (is_net(w, t))
+		return wnet_removing(w->wnet);
 	return !t && w->wdisk ? wdisk_removing(w->wdisk) : simtier_removing(&w->tier[t]);
+}
+
+bool world_tier_unsure(const struct world *w, uint32_t t, const uint8_t *key)
+{
+	return is_net(w, t) && wnet_unsure(w->wnet, key);
 }
 
 /* ---- time ---- */
@@ -178,6 +194,8 @@ static struct kvf_config *make_config(struct world *w)
 	set(w, config, "local_cpu", w->o.local_cpu ? "true" : "false");
 	set(w, config, "save_unfull_chunk", w->o.save_unfull ? "true" : "false");
 	set(w, config, "cache_policy", w->o.policy);
+	if (w->o.net.on && w->o.net.multiprocess)
+		set(w, config, "pre_caching_hash_algorithm", "blake3");
 	return config;
 }
 
@@ -229,6 +247,8 @@ static void make_parts(struct world *w)
 	}
 	if (w->o.disk.on) /* tier[0] only stands for it */
 		w->tier[0].caps = KVF_TIER_RECORDS | KVF_TIER_SYNC_EXISTS | KVF_TIER_DURABLE | KVF_TIER_CLEARS;
+	if (w->o.net.on)
+		w->tier[w->o.net.at].caps = KVF_TIER_SHARED | KVF_TIER_WIRE;
 }
 
 int world_open(struct world *w, const struct world_options *o)
@@ -256,6 +276,8 @@ int world_open(struct world *w, const struct world_options *o)
 	make_parts(w);
 	if (o->disk.on)
 		w->wdisk = wdisk_open(w);
+	if (o->net.on)
+		w->wnet = wnet_open(w);
 	config = make_config(w);
 	kvf_open_params_init(&params);
 	params.config = config;
@@ -276,6 +298,8 @@ int world_open(struct world *w, const struct world_options *o)
 		tiers[t] = (struct kvf_custom_tier){&w->tier[t].ops, &w->tier[t]};
 		if (!t && w->wdisk)
 			tiers[t] = (struct kvf_custom_tier){&w->wdisk->ops, w->wdisk};
+		if (is_net(w, t))
+			tiers[t] = (struct kvf_custom_tier){&w->wnet->ops, w->wnet};
 		if (o->wrap)
 			o->wrap(o->wrap_arg, t, &tiers[t]);
 	}
@@ -377,6 +401,8 @@ void world_calm(struct world *w)
 	}
 	if (w->wdisk)
 		sim_disk_calm(&w->wdisk->sim);
+	if (w->wnet)
+		wnet_calm(w->wnet);
 	for (uint32_t i = 0; i < W_FENCES; i++) {
 		if (w->fences[i].armed && !w->fences[i].streamed)
 			w->fences[i].at_ns =
@@ -438,6 +464,8 @@ void world_close(struct world *w)
 		w->o.backend->close(w);
 	if (!w->engine && w->wdisk && wdisk_close(w->wdisk))
 		world_fail(w, "the disk tier leaked memory");
+	if (!w->engine && w->wnet && wnet_close(w->wnet))
+		world_fail(w, "the Redis tier leaked memory");
 	if (!w->engine && w->mem.live_blocks)
 		world_fail(w, "%llu blocks of %llu bytes leaked",
 			(unsigned long long)w->mem.live_blocks,
@@ -457,6 +485,10 @@ void world_close(struct world *w)
 	if (w->wdisk && !w->o.disk.keep) {
 		wdisk_free(w->wdisk);
 		w->wdisk = NULL;
+	}
+	if (w->wnet && !w->o.net.keep) {
+		wnet_free(w->wnet);
+		w->wnet = NULL;
 	}
 	blocks_fini(w);
 	free(w->keys);

@@ -27,6 +27,7 @@
 #include "tests/sim/simmem.h"
 #include "tests/sim/tap.h"
 #include "tests/sim/wdisk.h"
+#include "tests/sim/wnet.h"
 
 #define W_MAX_OPS 256u
 #define W_MAX_SEQS 24u
@@ -86,6 +87,7 @@ struct world_options {
 		struct simtier_faults faults;
 	} tier[W_MAX_TIERS];
 	struct wdisk_options disk;
+	struct wnet_options net;
 	uint32_t alloc_ppm; /* allocations that fail, once open */
 	uint32_t verify_every; /* turns between two looks at everything; 0: never */
 	bool trusting; /* no faults at all: what was stored must be found */
@@ -184,6 +186,7 @@ struct world {
 	void *backend; /* its own */
 	struct simtier tier[W_MAX_TIERS];
 	struct wdisk *wdisk; /* tier 0 is this; NULL: it is tier[0]. May be set before the world is opened. */
+	struct wnet *wnet; /* tier o.net.at is this; as above */
 	uint64_t now_ns;
 	struct kvf_clock clock;
 	/* the host's KV */
@@ -264,6 +267,8 @@ uint64_t world_next_fence(const struct world *w);
 bool world_tier_has(const struct world *w, uint32_t t, const uint8_t *key);
 bool world_tier_putting(const struct world *w, uint32_t t, const uint8_t *key);
 bool world_tier_removing(const struct world *w, uint32_t t);
+/* Whether it has the key may differ from what anybody was told. */
+bool world_tier_unsure(const struct world *w, uint32_t t, const uint8_t *key);
 
 /* seqs.c: NULL or false: refused, or no room in the tables. */
 struct world_seq *world_seq_new(struct world *w, uint32_t salt);

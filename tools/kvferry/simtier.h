@@ -56,7 +56,7 @@ struct simtier_record {
 };
 
 #define SIMTIER_BUCKETS 1024u
-#define SIMTIER_HEADER 256u /* bytes of the header page that are kept; the rest is zero */
+#define SIMTIER_HEADER 512u /* bytes of the header page that are kept: the record, a salt; the rest is zero */
 
 struct simtier {
 	/* filled in by the user */
