@@ -244,7 +244,11 @@ static void answer(struct resp_rig *rig, struct resp_peer *peer, const struct wo
 {
 	char head[16];
 
-	if (is(w, "HELLO")) {
+	if ((rig->old && (is(w, "HELLO") || is(w, "UNLINK"))) || (rig->no_mget && is(w, "MGET"))) {
+		say(out, "-ERR unknown command `X`, with args beginning with: \r\n");
+	} else if (rig->old && is(w, "CLIENT")) {
+		say(out, "+OK\r\n");
+	} else if (is(w, "HELLO")) {
 		say(out, "%2\r\n$6\r\nserver\r\n$3\r\nrig\r\n$5\r\nproto\r\n:3\r\n");
 	} else if (is(w, "MULTI")) {
 		peer->multi = true;
@@ -265,7 +269,7 @@ static void answer(struct resp_rig *rig, struct resp_peer *peer, const struct wo
 		say(out, "+OK\r\n");
 	} else if (is(w, "MGET")) {
 		answer_mget(rig, w, out);
-	} else if (is(w, "EXISTS") || is(w, "UNLINK")) {
+	} else if (is(w, "EXISTS") || is(w, "UNLINK") || (rig->old && is(w, "DEL"))) {
 		answer_count(rig, w, out);
 	} else {
 		CU_FAIL("a command that the rig's server does not know");

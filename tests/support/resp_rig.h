@@ -50,6 +50,7 @@ struct resp_rig {
 	uint64_t up, down; /* bytes the server took and gave, all connections */
 	/* What the server says before each answer, and before each element of one to MGET; NULL: nothing. */
 	const char *before, *between;
+	bool old, no_mget; /* it knows neither HELLO nor UNLINK; no MGET */
 	char log[4096];
 	size_t log_n;
 };
@@ -61,7 +62,7 @@ struct resp_ask {
 	int status;
 };
 
-/* Zero-initialised but for what the test sets in `opt` after kvf_resp_options_init(), and `before`, `between`. With a
+/* Zero-initialised but for what the test sets in `opt` after kvf_resp_options_init(), and how the server is. With a
  * host the tier goes there, and the server of the rig has nothing to do. False: no socket. */
 bool resp_rig_open(struct resp_rig *rig, uint32_t payload_bytes);
 void resp_rig_close(struct resp_rig *rig);

@@ -517,6 +517,8 @@ static void test_refused_at_open(void)
 		{ "redis://user:pa%zz@127.0.0.1", "password" },
 		{ "redis://127.0.0.1/x", "database" },
 		{ "redis://:secret@127.0.0.1?frob=1", "frob" },
+		{ "redis://to?secret@127.0.0.1", "an option that is none" },
+		{ "redis://to?secret&x@127.0.0.1", "an option that is none" },
 		{ "unix://relative", "a path beginning" },
 		{ "lm://127.0.0.1:1", "not a scheme" },
 		{ "redis-cluster://127.0.0.1:1", "not a scheme" },

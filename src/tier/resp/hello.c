@@ -21,7 +21,7 @@ struct credentials {
 	char password[KVF_RESP_SECRET];
 };
 
-/* The first line of a small local file. */
+/* The first line of a small local file. Part of a password would be another one. */
 static bool read_line(const char *path, char *out, size_t cap)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -35,7 +35,7 @@ static bool read_line(const char *path, char *out, size_t cap)
 		return false;
 	out[n] = '\0';
 	out[strcspn(out, "\r\n")] = '\0';
-	return true;
+	return strlen(out) < cap - 1;
 }
 
 static bool credentials(struct kvf_resp_tier *tier, struct credentials *out)
@@ -48,15 +48,21 @@ static bool credentials(struct kvf_resp_tier *tier, struct credentials *out)
 	       (!opt->password_file[0] || read_line(opt->password_file, out->password, sizeof(out->password)));
 }
 
+/* A user without password is one too: not to say so would make us somebody else. */
+static bool named(const struct credentials *who)
+{
+	return who->user[0] || who->password[0];
+}
+
 static void write_step(const struct kvf_resp_options *opt, enum step step, const struct credentials *who,
 		       struct kvf_resp_writer *w)
 {
 	switch (step) {
 	case HELLO:
-		kvf_resp_put_head(w, who->password[0] ? 7 : 4);
+		kvf_resp_put_head(w, named(who) ? 7 : 4);
 		kvf_resp_put_text(w, "HELLO");
 		kvf_resp_put_text(w, "3");
-		if (who->password[0]) {
+		if (named(who)) {
 			kvf_resp_put_text(w, "AUTH");
 			kvf_resp_put_text(w, who->user[0] ? who->user : "default");
 			kvf_resp_put_text(w, who->password);
@@ -111,10 +117,11 @@ static bool go(struct kvf_resp_conn *c, enum step step)
 
 	if (!credentials(c->tier, &who)) {
 		explicit_bzero(&who, sizeof(who));
-		kvf_resp_conn_break(c, KVF_ENOTSUP, KVF_RESP_T_AUTH, "a file with credentials cannot be read");
+		kvf_resp_conn_break(c, KVF_ENOTSUP, KVF_RESP_T_AUTH,
+				    "a file with credentials cannot be read, or is too long");
 		return false;
 	}
-	if (step == AUTH && !who.password[0])
+	if (step == AUTH && !named(&who))
 		step = after(c, AUTH);
 	c->greeting = (uint8_t)step;
 	if (step == DONE) {

@@ -29,6 +29,7 @@ enum kvf_resp_error kvf_resp_error_of(const char *text, enum kvf_resp_trouble *t
 		{ "BUSY", KVF_RESP_DOWN, KVF_RESP_T_BUSY },
 		{ "MOVED", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
 		{ "ASK", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
+		{ "CROSSSLOT", KVF_RESP_DOWN, KVF_RESP_T_CLUSTER },
 		{ "WRONGTYPE", KVF_RESP_OTHER, KVF_RESP_T_WRONGTYPE },
 		{ "EXECABORT", KVF_RESP_OTHER, KVF_RESP_T_OTHER },
 		{ "ERR unknown command", KVF_RESP_UNKNOWN_COMMAND, KVF_RESP_T_UNKNOWN_COMMAND },
@@ -273,11 +274,8 @@ static int get_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
 
 /* ---- the others ---- */
 
-static bool small_token(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
+static bool small_token(struct kvf_resp_conn *c, const struct kvf_resp_token *t)
 {
-	if (t->kind == KVF_RESP_ERROR && kvf_resp_error_of(t->text, NULL) == KVF_RESP_UNKNOWN_COMMAND &&
-	    cmd->kind == KVF_REQ_REMOVE && !c->tier->no_unlink)
-		c->tier->no_unlink = true; /* before Redis 4 */
 	if (t->kind == KVF_RESP_ERROR)
 		note_error(c, t->text);
 	else if (t->kind == KVF_RESP_INTEGER)
@@ -318,11 +316,26 @@ static int final_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
 	return c->reply.number > 0 ? KVF_OK : KVF_ENOENT;
 }
 
+/* Before Redis 4 there was DEL only: said once more, with that. */
+static bool knows_no_unlink(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
+{
+	struct kvf_tier_req *req = cmd->req;
+
+	if (cmd->kind != KVF_REQ_REMOVE || c->reply.error != KVF_RESP_UNKNOWN_COMMAND || c->tier->no_unlink)
+		return false;
+	c->tier->no_unlink = true;
+	cmd->req = NULL;
+	kvf_resp_conn_finish(c, KVF_EIO);
+	if (req)
+		kvf_resp_tier_lost(c->tier, req, KVF_EIO);
+	return true;
+}
+
 bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
 {
 	bool fits = cmd->kind == KVF_REQ_GET ? get_token(c, cmd, t) :
 		    cmd->kind == KVF_REQ_PUT ? put_token(c, cmd, t) :
-					       small_token(c, cmd, t);
+					       small_token(c, t);
 	bool lost_auth;
 
 	if (!fits)
@@ -332,6 +345,8 @@ bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, con
 	/* The slot is being sent from: whoever answers before it has all of it does not answer this. */
 	if (cmd->payload && c->pay <= c->head)
 		return false;
+	if (knows_no_unlink(c, cmd))
+		return true;
 	lost_auth = c->reply.error == KVF_RESP_NO_AUTH;
 	kvf_resp_conn_finish(c, final_status(c, cmd));
 	/* With other credentials it may go on: they are read again at the next connect. */

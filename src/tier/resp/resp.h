@@ -19,7 +19,7 @@
 #include "kvferry/kvf_tier.h"
 
 #define KVF_RESP_TEXT 256
-#define KVF_RESP_SECRET 512
+#define KVF_RESP_SECRET 4096 /* passwords that are tokens of some identity service have kilobytes */
 #define KVF_RESP_CONNECTIONS_MAX 16
 
 enum kvf_resp_format {
@@ -85,7 +85,7 @@ enum kvf_resp_trouble {
 	KVF_RESP_T_READONLY,	/* READONLY, NOREPLICAS, MISCONF: it takes no writes */
 	KVF_RESP_T_LOADING,
 	KVF_RESP_T_BUSY,
-	KVF_RESP_T_CLUSTER,	/* MASTERDOWN, CLUSTERDOWN, TRYAGAIN, MOVED, ASK */
+	KVF_RESP_T_CLUSTER,	/* MASTERDOWN, CLUSTERDOWN, TRYAGAIN, MOVED, ASK, CROSSSLOT */
 	KVF_RESP_T_WRONGTYPE,
 	KVF_RESP_T_UNKNOWN_COMMAND,
 	KVF_RESP_T_OTHER,

@@ -172,12 +172,13 @@ static int take(struct kvf_resp_tier *tier, struct kvf_tier_req *req)
 	struct kvf_resp_conn *c;
 	int rc;
 
-	/* Without metadata nobody could tell how long a partial chunk is. */
-	if (tier->opt.format == KVF_RESP_RAW && req->n_tokens && req->n_tokens != tier->chunk_tokens) {
+	rc = choose(tier, kvf_resp_class_of(req->kind), &c);
+	/* Without metadata nobody could tell how long a partial chunk is. But only a server that is there may be said
+	 * to have none: this answer closes breakers. */
+	if (!rc && tier->opt.format == KVF_RESP_RAW && req->n_tokens && req->n_tokens != tier->chunk_tokens) {
 		kvf_resp_tier_done(tier, req, req->kind == KVF_REQ_PUT ? KVF_ENOTSUP : KVF_ENOENT);
 		return KVF_OK;
 	}
-	rc = choose(tier, kvf_resp_class_of(req->kind), &c);
 	if (!rc)
 		rc = kvf_resp_request(c, req);
 	if (rc == KVF_EAGAIN || rc == KVF_EBUSY)
@@ -245,6 +246,15 @@ static bool take_off(struct kvf_resp_tier *tier, struct kvf_tier_req *req)
 	return false;
 }
 
+/* Its commands lose it by our own doing: that is no try, and says nothing of the server. */
+static void spare(struct kvf_resp_conn *c)
+{
+	c->proven = true;
+	for (uint64_t seq = c->head; seq != c->tail; seq++)
+		if (kvf_resp_conn_cmd(c, seq)->req)
+			kvf_resp_mark(kvf_resp_conn_cmd(c, seq)->req)->tries = 0;
+}
+
 static void cancel(void *self, struct kvf_tier_req *req)
 {
 	struct kvf_resp_tier *tier = self;
@@ -264,11 +274,13 @@ static void cancel(void *self, struct kvf_tier_req *req)
 		return;
 	cmd->req = NULL;
 	/* What was promised to the server must follow, and it would come out of the slot. */
-	if (cmd->payload && c->pay <= seq)
+	if (cmd->payload && c->pay <= seq) {
+		spare(c);
 		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "a put was withdrawn half-way");
-	/* The rest of a value that is on its way goes nowhere. */
-	else if (seq == c->head)
+	} else if (seq == c->head) {
+		/* The rest of a value that is on its way goes nowhere. */
 		c->reply.dest = NULL;
+	}
 	kvf_resp_tier_done(tier, req, KVF_ECANCELED);
 }
 

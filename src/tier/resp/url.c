@@ -128,6 +128,15 @@ static int parse_address(const char *s, const char *end, struct kvf_report *repo
 	return KVF_OK;
 }
 
+/* Not named before an @: behind a question mark that nobody encoded stands the rest of a password. */
+static int refuse_option(const char *s, size_t n, struct kvf_report *report)
+{
+	if (strchr(s, '@'))
+		return refuse(report, KVF_EINVAL, "an option that is none; in a password a ? is %3F");
+	kvf_report_add(report, KVF_ERROR, "remote_url: option %.*s: not known", (int)(n < 32 ? n : 32), s);
+	return KVF_EINVAL;
+}
+
 /* redis-py's options, as far as they change what is done. */
 static int parse_option(const char *s, const char *end, struct kvf_report *report, struct kvf_resp_options *o)
 {
@@ -149,8 +158,7 @@ static int parse_option(const char *s, const char *end, struct kvf_report *repor
 		ok = decode(value, end, text, sizeof(text)) && (!strcmp(text, "none") || !strcmp(text, "required"));
 		o->tls_verify = ok && strcmp(text, "none") != 0;
 	} else {
-		kvf_report_add(report, KVF_ERROR, "remote_url: option %.*s: not known", (int)(n < 32 ? n : 32), s);
-		return KVF_EINVAL;
+		return refuse_option(s, n, report);
 	}
 	if (ok)
 		return KVF_OK;
