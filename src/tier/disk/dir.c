@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -16,6 +17,9 @@
 
 #include "base/report.h"
 #include "tier/disk/impl.h"
+
+#define LOCK_TRIES 30
+#define LOCK_PAUSE_MS 10 /* open is where we may wait */
 
 static int refuse(struct kvf_report *report, int status, const char *path, const char *what)
 {
@@ -95,29 +99,40 @@ static int open_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
 	return KVF_OK;
 }
 
+/* Somebody may look whether the directory is in use, with the lock, just now. */
+static int lock_patiently(int fd)
+{
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB); tries++) {
+		if (errno != EWOULDBLOCK || tries == LOCK_TRIES)
+			return errno;
+		(void)poll(NULL, 0, LOCK_PAUSE_MS);
+	}
+	return 0;
+}
+
 /* The lock is on the directory's page; whoever deletes the directory holds it too, so look whether
  * it is still there. */
 static int lock_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
 {
 	for (int tries = 0; tries < 8; tries++) {
 		struct stat ours, named;
+		int error;
 
 		dir->lock_fd = kvf_disk_open_file(dir->fd, KVF_DISK_DIR_FILE, O_CREAT);
 		if (dir->lock_fd < 0) {
-			int error = -dir->lock_fd;
-
+			error = -dir->lock_fd;
 			dir->lock_fd = -1;
 			return error == EPERM
 				       ? refuse(report, KVF_EIO, dir->path,
 						 "its lock belongs to another user")
 				       : refuse_errno(report, dir->path, KVF_DISK_DIR_FILE, error);
 		}
-		if (flock(dir->lock_fd, LOCK_EX | LOCK_NB)) {
-			if (errno != EWOULDBLOCK)
-				return refuse_errno(report, dir->path, "cannot be locked", errno);
+		error = lock_patiently(dir->lock_fd);
+		if (error && error != EWOULDBLOCK)
+			return refuse_errno(report, dir->path, "cannot be locked", error);
+		if (error)
 			return refuse(report, KVF_EBUSY, dir->path,
 				"another engine of the same identity and rank uses it");
-		}
 		if (!fstat(dir->lock_fd, &ours) &&
 			!fstatat(dir->fd, KVF_DISK_DIR_FILE, &named, AT_SYMLINK_NOFOLLOW) &&
 			ours.st_ino == named.st_ino)
@@ -154,18 +169,19 @@ static int read_page(struct kvf_disk *d, struct kvf_disk_dir *dir, struct kvf_re
 	struct kvf_disk_dir_page old;
 	ssize_t n = pread(dir->lock_fd, page, sizeof(page), 0);
 
-	if (n == 0)
-		return KVF_OK;
-	if (n != (ssize_t)sizeof(page) || kvf_disk_dir_parse(page, &old)) {
-		kvf_report_add(report, KVF_WARNING,
-			"local_disk: %s: the directory's page was damaged: written anew",
-			dir->path);
-		d->generation_unknown = true;
+	dir->no_page = n != (ssize_t)sizeof(page) || kvf_disk_dir_parse(page, &old);
+	if (dir->no_page) {
+		if (n)
+			kvf_report_add(report, KVF_WARNING,
+				"local_disk: %s: the directory's page was damaged: written anew", dir->path);
 		return KVF_OK;
 	}
 	if (memcmp(old.fingerprint, d->fingerprint, sizeof(old.fingerprint)) != 0)
 		return refuse(report, KVF_EIO, dir->path,
 			"holds another identity under the name of ours");
+	if (old.epoch >= KVF_DISK_EPOCHS - 1)
+		return refuse(report, KVF_ERANGE, dir->path,
+			"was opened so often that its generations are used up: empty it (kvferry clear)");
 	d->epoch = kvf_max_u64(d->epoch, old.epoch);
 	return KVF_OK;
 }
@@ -224,6 +240,9 @@ static int add_dir(struct kvf_disk *d, const char *path, size_t n, struct kvf_re
 	if (!dir->path)
 		return KVF_ENOMEM;
 	memcpy(dir->path, path, n);
+	/* Behind a slash a link would be followed. */
+	while (n > 1 && path[n - 1] == '/')
+		n--;
 	dir->path[n] = 0;
 	d->n_dirs++;
 	return open_one(d, dir, report);
@@ -247,11 +266,22 @@ int kvf_disk_dirs_open(struct kvf_disk *d, struct kvf_report *report)
 		rc = read_page(d, &d->dir[i], report);
 	d->epoch++;
 	for (uint32_t i = 0; i < d->n_dirs && !rc; i++)
-		if (!write_page(d, &d->dir[i]) || fdatasync(d->dir[i].lock_fd))
-			rc = refuse_errno(report, d->dir[i].path, "cannot be written", errno);
-	for (uint32_t i = 0; i < d->n_dirs && !rc; i++)
 		d->direct &= d->dir[i].direct;
 	return rc;
+}
+
+int kvf_disk_dirs_write(struct kvf_disk *d, struct kvf_report *report)
+{
+	for (uint32_t i = 0; i < d->n_dirs; i++) {
+		struct kvf_disk_dir *dir = &d->dir[i];
+
+		if (!write_page(d, dir) || fdatasync(dir->lock_fd))
+			return refuse_errno(report, dir->path, "cannot be written", errno);
+		/* New names are durable with their directories. */
+		if (d->params.durable && (fsync(dir->fd) || fsync(dir->base_fd)))
+			return refuse_errno(report, dir->path, "cannot be synced", errno);
+	}
+	return KVF_OK;
 }
 
 void kvf_disk_dirs_close(struct kvf_disk *d)

@@ -269,7 +269,11 @@ static int open_files(struct kvf_disk *d, struct kvf_report *report)
 	int rc = kvf_disk_dirs_open(d, report);
 
 	for (uint32_t i = 0; i < d->n_dirs && !rc; i++) {
+		size_t before = d->n_segments;
+
 		rc = kvf_disk_segments_open(d, i, report);
+		/* An empty directory has nothing to be younger than. */
+		d->generation_unknown |= d->dir[i].no_page && d->n_segments > before;
 		if (!rc)
 			rc = kvf_disk_aliens_find(d, i);
 	}
@@ -278,9 +282,8 @@ static int open_files(struct kvf_disk *d, struct kvf_report *report)
 	kvf_disk_aliens_sort(d);
 	kvf_disk_segments_fit(d, report);
 	d->generation = d->epoch << KVF_DISK_EPOCH_SHIFT;
-	/* An empty directory has nothing to be younger than. */
-	d->generation_unknown &= d->n_segments > 0;
-	return KVF_OK;
+	/* Were a page written now, the next start would believe it, though this one never saw the generations. */
+	return d->generation_unknown ? KVF_OK : kvf_disk_dirs_write(d, report);
 }
 
 static void close_all(struct kvf_disk *d)
@@ -478,9 +481,11 @@ static void clear_step(struct kvf_disk *d)
 	rc = kvf_disk_segments_clear(d);
 	kvf_disk_index_reset(&d->index);
 	mark_unknown(d);
-	d->scanning = d->replaying = d->generation_unknown = false;
+	d->scanning = d->replaying = false;
 	d->retry_bad_ns = KVF_NEVER;
 	d->clearing = NULL;
+	if (!rc)
+		kvf_disk_renew_epoch(d);
 	kvf_disk_end(d, req, rc);
 	/* Where that failed, look again at what is left. */
 	if (rc)

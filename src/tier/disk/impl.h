@@ -27,6 +27,7 @@
 #define KVF_DISK_RETRY_NS                                                                          \
 	(10 * KVF_NS_PER_S) /* after a directory refused to grow, a slot to be overwritten */
 #define KVF_DISK_EPOCH_SHIFT 40 /* generation = epoch, then a counter */
+#define KVF_DISK_EPOCHS (UINT64_C(1) << (64 - KVF_DISK_EPOCH_SHIFT))
 #define KVF_DISK_SYNC_NS KVF_NS_PER_S /* durable: interval */
 
 struct kvf_disk;
@@ -38,6 +39,7 @@ struct kvf_disk_dir {
 	char name[KVF_DISK_NAME_BYTES]; /* ours below it */
 	int base_fd, fd, lock_fd;
 	bool direct;
+	bool no_page; /* missing or damaged when it was opened */
 	uint64_t bytes; /* of our segments */
 	uint64_t retry_at_ns; /* not grown before */
 };
@@ -165,6 +167,8 @@ uint64_t kvf_disk_now(struct kvf_disk *d);
 
 /* Opens and locks everything below params.dirs. KVF_OK or what the report explains. */
 int kvf_disk_dirs_open(struct kvf_disk *d, struct kvf_report *report);
+/* Writes the epoch into their pages, for good. */
+int kvf_disk_dirs_write(struct kvf_disk *d, struct kvf_report *report);
 void kvf_disk_dirs_close(struct kvf_disk *d);
 /* Writes the epoch into their pages, without waiting for the medium. */
 void kvf_disk_dirs_renew(struct kvf_disk *d);
@@ -245,6 +249,8 @@ void kvf_disk_sync_interval(struct kvf_disk *d, uint64_t now_ns);
 void kvf_disk_scan_begin(struct kvf_disk *d);
 /* Reads on. True: call again at once. */
 bool kvf_disk_scan_step(struct kvf_disk *d);
+/* Takes an epoch above all that were seen, where none was known. */
+void kvf_disk_renew_epoch(struct kvf_disk *d);
 /* Could it read on, or end, now? Else a transfer has to end first. */
 bool kvf_disk_scan_ready(const struct kvf_disk *d);
 

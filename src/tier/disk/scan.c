@@ -117,13 +117,13 @@ static void seen(struct kvf_aio_op *op, int result)
 	kvf_disk_set_free(&d->index, slot);
 }
 
-static void renew_generation(struct kvf_disk *d)
+void kvf_disk_renew_epoch(struct kvf_disk *d)
 {
 	if (!d->generation_unknown)
 		return;
 	d->generation_unknown = false;
-	d->epoch = (d->generation >> KVF_DISK_EPOCH_SHIFT) + 1;
-	d->generation = d->epoch << KVF_DISK_EPOCH_SHIFT;
+	d->epoch = kvf_min_u64((d->generation >> KVF_DISK_EPOCH_SHIFT) + 1, KVF_DISK_EPOCHS - 1);
+	d->generation = kvf_max_u64(d->generation, d->epoch << KVF_DISK_EPOCH_SHIFT);
 	kvf_disk_dirs_renew(d);
 }
 
@@ -131,7 +131,7 @@ static void finish(struct kvf_disk *d)
 {
 	d->scanning = false;
 	d->replaying = true;
-	renew_generation(d);
+	kvf_disk_renew_epoch(d);
 	kvf_disk_say(d, KVF_LOG_INFO,
 		"recovered %llu chunks (%llu slots) in %llu ms; %llu damaged, %llu twice",
 		(unsigned long long)d->stats.recovered, (unsigned long long)d->n_ids,

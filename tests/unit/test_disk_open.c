@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the disk tier makes of a directory when it opens it: a page that is damaged or gone, a lock that somebody holds
+ * for a moment, a path that ends with a link and a slash, few descriptors, files larger than their slots.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+#include "tests/support/disk_rig.h"
+#include "tier/disk/format.h"
+
+#define SLOT 8192u
+
+static char dir[1000];
+
+static struct drig_options options(uint64_t slots)
+{
+	struct drig_options o = {.max_bytes = slots * SLOT + 2 * 4096,
+		.segment_bytes = 1024 * SLOT,
+		.grow_bytes = 16 * SLOT,
+		.aio = KVF_AIO_WANT_SYNC};
+
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
+	o.dirs = dir;
+	return o;
+}
+
+static void fill(const struct drig_options *o, uint32_t n)
+{
+	struct drig r;
+
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, n), n);
+	drig_close(&r);
+}
+
+static void page_path(const struct drig_options *o, char *out, size_t size)
+{
+	char own[3500];
+
+	drig_own_dir(o, own, sizeof(own));
+	snprintf(out, size, "%s/%s", own, KVF_DISK_DIR_FILE);
+}
+
+/* Opens, changes the page and seals it again. Returns the epoch that stood there. */
+static uint64_t set_epoch(const struct drig_options *o, uint64_t epoch)
+{
+	uint8_t raw[KVF_DISK_PAGE];
+	struct kvf_disk_dir_page page;
+	char path[4096];
+	uint64_t was;
+	int fd;
+
+	page_path(o, path, sizeof(path));
+	fd = open(path, O_RDWR);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(pread(fd, raw, sizeof(raw), 0), (ssize_t)sizeof(raw));
+	CU_ASSERT_EQUAL_FATAL(kvf_disk_dir_parse(raw, &page), KVF_OK);
+	was = page.epoch;
+	if (epoch) {
+		page.epoch = epoch;
+		kvf_disk_dir_write(raw, &page);
+		CU_ASSERT_EQUAL(pwrite(fd, raw, sizeof(raw), 0), (ssize_t)sizeof(raw));
+	}
+	close(fd);
+	return was;
+}
+
+/* The page is gone, or spoilt: whoever opens the directory writes nothing before all generations were seen, also when
+ * the one before was killed on the way there, and goes on above them. */
+static void no_page(bool missing)
+{
+	struct drig_options o = options(64);
+	struct kvf_disk_stats before;
+	char path[4096];
+	struct drig r;
+
+	for (int i = 0; i < 5; i++)
+		fill(&o, 4);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put(&r, 10), KVF_OK);
+	before = drig_stats(&r);
+	drig_close(&r);
+	page_path(&o, path, sizeof(path));
+	CU_ASSERT_EQUAL(missing ? unlink(path) : truncate(path, 100), 0);
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+		CU_ASSERT_FALSE(drig_submit(&r, 1, KVF_REQ_PUT, 20));
+		drig_close(&r);
+	}
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put(&r, 20), KVF_OK);
+	CU_ASSERT(drig_stats(&r).generation > before.generation);
+	CU_ASSERT_EQUAL(drig_stats(&r).recovered, 5);
+	CU_ASSERT_EQUAL(set_epoch(&o, 0), drig_stats(&r).generation >> 40);
+	drig_close(&r);
+}
+
+static void test_page_lost(void)
+{
+	no_page(true);
+	no_page(false);
+}
+
+static void test_epochs_used_up(void)
+{
+	struct drig_options o = options(64);
+	struct drig r;
+
+	fill(&o, 4);
+	(void)set_epoch(&o, (1 << 24) - 2);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put(&r, 9), KVF_OK);
+	CU_ASSERT_EQUAL(drig_stats(&r).generation >> 40, (1 << 24) - 1);
+	drig_close(&r);
+	CU_ASSERT_EQUAL(drig_open(&r, &o), KVF_ERANGE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "kvferry clear"));
+}
+
+static void test_link_behind_a_slash(void)
+{
+	struct drig_options o = options(32);
+	char link[1100];
+	struct drig r;
+
+	snprintf(link, sizeof(link), "%s/link", dir);
+	CU_ASSERT_EQUAL(symlink(dir, link), 0);
+	snprintf(link, sizeof(link), "%s/link//", dir);
+	o.dirs = link;
+	CU_ASSERT_EQUAL(drig_open(&r, &o), KVF_EIO);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "symbolic link"));
+}
+
+/* Another engine that looks for foreign files, or kvferry stat, holds the lock for a moment. */
+static void test_lock_held_briefly(void)
+{
+	struct drig_options o = options(32);
+	char path[4096];
+	struct drig r;
+	int status;
+	pid_t pid;
+
+	fill(&o, 4);
+	page_path(&o, path, sizeof(path));
+	{
+		int pipes[2];
+		char go;
+
+		CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
+		pid = fork();
+		if (pid == 0) {
+			int fd = open(path, O_RDWR);
+
+			if (fd < 0 || flock(fd, LOCK_EX) || write(pipes[1], "g", 1) != 1)
+				_exit(1);
+			usleep(30000);
+			_exit(0);
+		}
+		CU_ASSERT_FATAL(pid > 0);
+		close(pipes[1]);
+		CU_ASSERT_EQUAL(read(pipes[0], &go, 1), 1);
+		close(pipes[0]);
+	}
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_close(&r);
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT_EQUAL(status, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{"page_lost", test_page_lost},
+		{"epochs_used_up", test_epochs_used_up},
+		{"link_behind_a_slash", test_link_behind_a_slash},
+		{"lock_held_briefly", test_lock_held_briefly},
+	};
+
+	return kvf_test_main("disk_open", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
