@@ -328,6 +328,8 @@ static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
 			tier->done_tail = NULL;
 		KVF_CHECK(e, tier->in_flight > 0);
 		tier->in_flight--;
+		/* It has room again: what it did not take is worth another try, whoever wakes us. */
+		tier->backlog = false;
 		e->n_requests--;
 		kvf_timeline_async(&e->timeline, KVF_ROW_TIER + tier->number, 'e', "", e->clock.now_ns,
 				   (uint64_t)(uintptr_t)req, 0);

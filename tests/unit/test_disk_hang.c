@@ -39,11 +39,12 @@ struct stage {
 	struct rig r;
 };
 
-static void begin(struct stage *s)
+static void begin_with(struct stage *s, uint32_t slots, uint32_t depth)
 {
 	struct kvf_disk_params params = {.dirs = s->dir,
 		.max_bytes = 4 << 20,
 		.segment_bytes = 1 << 20,
+		.depth = depth,
 		.aio_ops = &sim_aio,
 		.aio_arg = &s->sim};
 
@@ -55,7 +56,12 @@ static void begin(struct stage *s)
 	CU_ASSERT_EQUAL_FATAL(kvf_disk_new(&s->disk, &s->mem, &params), KVF_OK);
 	s->tier = (struct kvf_custom_tier){&kvf_disk_ops, s->disk};
 	rig_open(&s->r, &(struct rig_options){
-				.slots = SLOTS, .tiers = &s->tier, .n_tiers = 1, .clock = &clock_});
+				.slots = slots, .tiers = &s->tier, .n_tiers = 1, .clock = &clock_});
+}
+
+static void begin(struct stage *s)
+{
+	begin_with(s, SLOTS, 0);
 }
 
 static void end_disk(struct stage *s)
@@ -284,6 +290,64 @@ static void test_errors(void)
 		writes_fail(errors[i]);
 }
 
+/* A chunk at a place that the device cannot read any more is given up, so that the next store mends it. A device that
+ * fails altogether keeps its chunks. */
+static void test_unreadable(void)
+{
+	static struct stage s;
+
+	begin(&s);
+	for (uint64_t i = 1; i <= 2; i++)
+		CU_ASSERT_EQUAL(store(&s, i, KVF_LEVEL_DURABLE).level, KVF_LEVEL_DURABLE);
+	drop_from_ram(&s, 1);
+	s.sim.fail_from = 1;
+	s.sim.fail_to = UINT64_MAX;
+	s.sim.fail_kinds = 1u << KVF_AIO_READ;
+	s.sim.fail_errno = EIO;
+	for (int i = 0; i < 6; i++) {
+		CU_ASSERT_EQUAL(retrieve(&s, 1, KVF_NS_PER_S).tokens, 0);
+		now_ns += LONG_NS;
+	}
+	polls(&s, 50);
+	s.sim.fail_from = s.sim.fail_to = 0;
+	now_ns += LONG_NS;
+	(void)retrieve(&s, 1, KVF_NS_PER_S);
+	CU_ASSERT(retrieve(&s, 1, KVF_NS_PER_S).tokens < FOUR);
+	CU_ASSERT_EQUAL(store(&s, 1, KVF_LEVEL_DURABLE).level, KVF_LEVEL_DURABLE);
+	drop_from_ram(&s, 1);
+	CU_ASSERT_EQUAL(retrieve(&s, 1, KVF_NS_PER_S).tokens, FOUR);
+	drop_from_ram(&s, 2);
+	CU_ASSERT_EQUAL(retrieve(&s, 2, KVF_NS_PER_S).tokens, FOUR);
+	end(&s);
+}
+
+/* The tier took no more, and then everything that it had ended in one turn: the rest goes out without anybody else
+ * having to wake the engine. */
+static void test_room_again(void)
+{
+	static struct stage s;
+	struct kvf_op op;
+
+	begin_with(&s, 400, 64);
+	s.sim.latency = 0;
+	s.sim.stalled = true;
+	rig_tokens(&s.r, 1, RIG_MAX_TOKENS);
+	rig_compute(&s.r, RIG_MAX_TOKENS);
+	rig_prep(&s.r, &op, KVF_OP_STORE, 0, RIG_MAX_TOKENS);
+	CU_ASSERT_EQUAL(rig_run(&s.r, &op).tokens, RIG_MAX_TOKENS);
+	polls(&s, 200);
+	CU_ASSERT_EQUAL(s.sim.n_ops, 48);
+	s.sim.stalled = false;
+	while (rig_stats(&s.r).tiers[0].puts < RIG_MAX_TOKENS / RIG_CHUNK) {
+		uint64_t at = kvf_next_deadline_ns(s.r.engine);
+
+		CU_ASSERT_FATAL(at < now_ns + KVF_NS_PER_S);
+		now_ns = kvf_max_u64(now_ns, at);
+		polls(&s, 1);
+	}
+	end(&s);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -291,6 +355,8 @@ int main(int argc, char **argv)
 		{"slow", test_slow},
 		{"close_after_hang", test_close_after_hang},
 		{"errors", test_errors},
+		{"unreadable", test_unreadable},
+		{"room_again", test_room_again},
 	};
 
 	return kvf_test_main("disk_hang", tests, KVF_ARRAY_LEN(tests), argc, argv);

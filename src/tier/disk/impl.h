@@ -23,6 +23,7 @@
 #define KVF_DISK_PUT_IOS 48u /* of them, at most, puts */
 #define KVF_DISK_USER_IOS 72u /* and all of the engine's */
 #define KVF_DISK_SCAN_IOS 32u
+#define KVF_DISK_UNREAD 3u /* so often in a row unreadable: the chunk is given up */
 #define KVF_DISK_TOUCHED 65536u /* keys seen once that admission remembers */
 #define KVF_DISK_RETRY_NS                                                                          \
 	(10 * KVF_NS_PER_S) /* after a directory refused to grow, a slot to be overwritten */

@@ -48,7 +48,8 @@ struct kvf_disk_slot {
 	uint16_t readers;
 	uint8_t state; /* enum kvf_disk_slot_state */
 	uint8_t order; /* enum kvf_disk_order */
-	uint8_t spare[2];
+	uint8_t unread; /* times in a row that the device could not read it */
+	uint8_t spare;
 };
 
 struct kvf_disk_found {

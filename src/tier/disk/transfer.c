@@ -286,6 +286,7 @@ static void start_put(struct kvf_disk_io *io)
 
 	io->generation = ++d->generation;
 	s->state = KVF_DISK_WRITING;
+	s->unread = 0;
 	s->payload_bytes = req->payload_bytes;
 	s->generation = io->generation;
 	memcpy(s->key, req->key, sizeof(s->key));
@@ -536,6 +537,15 @@ static void was_read(struct kvf_aio_op *op, int result)
 		return;
 	}
 	kvf_disk_end_user(io, result ? kvf_disk_status(-result) : KVF_OK);
+	s->unread = result ? (uint8_t)(s->unread + (s->unread < KVF_DISK_UNREAD)) : 0;
+	/* A device that fails for a while is left time to come back. A bad place would be promised for ever, and never
+	 * be written again. */
+	if (s->unread == KVF_DISK_UNREAD && s->state == KVF_DISK_LIVE && s->generation == io->generation) {
+		kvf_disk_say_limited(d, &d->limit_io, "slot %u of segment %u cannot be read: given up",
+			io->slot - kvf_disk_segment_of(d, io->slot)->first, io->op.file);
+		throw_out(io, false);
+		return;
+	}
 	if (!s->readers && s->state == KVF_DISK_WIPING)
 		kvf_disk_wake_wipe(d, io->slot);
 	kvf_disk_io_free(d, io);
