@@ -27,6 +27,7 @@
 
 #include "tests/harness.h"
 #include "tests/rig.h"
+#include "tests/support/disk_rig.h"
 
 static char dir[1000];
 
@@ -281,12 +282,13 @@ static void test_second_engine_refused(void)
 
 /* ---- in a child: a filter as containers have it, no privileges, little lockable memory ---- */
 
-static int deny_io_uring(void)
+/* System calls first .. last; all three of io_uring are 425 .. 427. */
+static int deny(uint32_t first, uint32_t last)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 425, 0, 2),
-		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 427, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, first, 0, 2),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -313,13 +315,15 @@ static int in_child(int (*body)(void))
 static struct lines seen;
 static const struct kvf_log_sink sink = {sizeof(sink), note, &seen};
 
+static uint32_t denied[2];
+
 static int filtered(void)
 {
 	struct rig_options o = options(16, "0.01", "auto");
 	unsigned before = CU_get_number_of_failures();
 	struct rig r;
 
-	if (deny_io_uring())
+	if (deny(denied[0], denied[1]))
 		return 77;
 	o.log = &sink;
 	rig_open(&r, &o);
@@ -340,16 +344,42 @@ static int filtered(void)
 	return CU_get_number_of_failures() != before;
 }
 
+/* Between open and the first turn: from then on by the next way. */
+static int filtered_late(void)
+{
+	struct drig_options o = {.dirs = dir, .max_bytes = 1 << 20, .segment_bytes = 1 << 18, .grow_bytes = 1 << 17};
+	unsigned before = CU_get_number_of_failures();
+	bool uring;
+	struct drig r;
+
+	CU_ASSERT_EQUAL(drig_open(&r, &o), KVF_OK);
+	uring = strcmp(drig_stats(&r).aio, "io_uring") == 0;
+	if (deny(denied[0], denied[1]))
+		return 77;
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 20), 20);
+	CU_ASSERT_EQUAL(drig_get(&r, 7), DRIG_RIGHT);
+	CU_ASSERT(!uring || strcmp(drig_stats(&r).aio, "libaio") == 0);
+	CU_ASSERT(!uring || strstr(r.log, "libaio from now on"));
+	drig_close(&r);
+	return CU_get_number_of_failures() != before;
+}
+
+/* All of io_uring, and each of its calls alone. */
 static void test_filter(void)
 {
-	int rc;
+	for (uint32_t i = 0; i < 8; i++) {
+		int rc;
 
-	fresh();
-	rc = in_child(filtered);
-	if (rc == 77)
-		kvf_test_skip("no seccomp filters here");
-	else
-		CU_ASSERT_EQUAL(rc, 0);
+		denied[0] = i % 4 ? 424 + i % 4 : 425;
+		denied[1] = i % 4 ? denied[0] : 427;
+		memset(&seen, 0, sizeof(seen));
+		fresh();
+		rc = in_child(i < 4 ? filtered : filtered_late);
+		if (rc == 77)
+			kvf_test_skip("no seccomp filters here");
+		else
+			CU_ASSERT_EQUAL(rc, 0);
+	}
 }
 
 static int unprivileged(void)

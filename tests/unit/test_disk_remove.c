@@ -212,6 +212,26 @@ static void test_wipes_are_synced(void)
 	end(&s);
 }
 
+/* With durable: interval nobody comes after close to sync what was written just before. */
+static void test_close_syncs(void)
+{
+	static struct stage s;
+	uint32_t unsynced = 0;
+
+	begin(&s, 5, 4);
+	s.o.durable = KVF_DISK_DURABLE_INTERVAL;
+	reopen(&s);
+	drig_settle(&s.r);
+	s.sim.logging = true;
+	CU_ASSERT_EQUAL(drig_put_range(&s.r, 0, 4), 4);
+	reopen(&s);
+	for (uint32_t i = 0; i < s.sim.n_log; i++)
+		unsynced += s.sim.log[i].synced == SIM_NEVER;
+	CU_ASSERT_EQUAL(s.sim.n_log, 4);
+	CU_ASSERT_EQUAL(unsynced, 0);
+	end(&s);
+}
+
 /* A put that is taken back after the kernel has written a part of it leaves no header behind. */
 static void test_cancel_half_way(void)
 {
@@ -250,6 +270,7 @@ int main(int argc, char **argv)
 		{"bad_slot", test_bad_slot},
 		{"older_copy", test_older_copy},
 		{"wipes_are_synced", test_wipes_are_synced},
+		{"close_syncs", test_close_syncs},
 		{"cancel_half_way", test_cancel_half_way},
 	};
 

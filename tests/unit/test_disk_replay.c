@@ -63,7 +63,7 @@ static bool can_be_had(uint32_t way)
 	bool can;
 
 	kvf_mem_init(&mem, NULL);
-	can = way == KVF_AIO_WANT_AUTO || (ops && !kvf_aio_probe(ops, &mem));
+	can = way == KVF_AIO_WANT_AUTO || (ops && !kvf_aio_probe(ops, &mem, 32));
 	(void)kvf_mem_fini(&mem);
 	return can;
 }

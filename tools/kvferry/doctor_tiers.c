@@ -172,9 +172,9 @@ static void check_way(struct doctor *d)
 	if (way == KVF_AIO_WANT_AUTO) {
 		for (way = KVF_AIO_WANT_URING; rc && way <= KVF_AIO_WANT_SYNC; way++)
 			if ((ops = kvf_aio_find(way)) != NULL)
-				rc = kvf_aio_probe(ops, &mem);
+				rc = kvf_aio_probe(ops, &mem, s->disk_depth);
 	} else if ((ops = kvf_aio_find(way)) != NULL) {
-		rc = kvf_aio_probe(ops, &mem);
+		rc = kvf_aio_probe(ops, &mem, s->disk_depth);
 	}
 	(void)kvf_mem_fini(&mem);
 	if (!rc) {

@@ -35,12 +35,12 @@ const struct kvf_aio_ops *kvf_aio_find(uint32_t want)
 	}
 }
 
-int kvf_aio_probe(const struct kvf_aio_ops *ops, struct kvf_mem *mem)
+int kvf_aio_probe(const struct kvf_aio_ops *ops, struct kvf_mem *mem, uint32_t depth)
 {
 	struct kvf_aio aio;
 	int rc;
 
-	kvf_aio_init(&aio, mem, 4, KVF_MIB);
+	kvf_aio_init(&aio, mem, depth, KVF_MIB);
 	rc = kvf_aio_start(&aio, ops, NULL);
 	if (!rc)
 		kvf_aio_fini(&aio);

@@ -99,8 +99,8 @@ struct kvf_aio {
 };
 
 void kvf_aio_init(struct kvf_aio *aio, struct kvf_mem *mem, uint32_t depth, uint64_t max_bytes);
-/* Can this back end be had on this machine? Opens and closes it. 0 or -errno. */
-int kvf_aio_probe(const struct kvf_aio_ops *ops, struct kvf_mem *mem);
+/* Can this back end be had on this machine, so deep? Opens and closes it. 0 or -errno. */
+int kvf_aio_probe(const struct kvf_aio_ops *ops, struct kvf_mem *mem, uint32_t depth);
 /* From now on through `ops`. 0 or -errno. */
 int kvf_aio_start(struct kvf_aio *aio, const struct kvf_aio_ops *ops, void *arg);
 /* Nothing may be in the kernel; what is pending is forgotten. */

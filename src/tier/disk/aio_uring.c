@@ -47,6 +47,26 @@ static int make_ring(struct kvf_aio *aio, struct uring_state *s)
 	return rc;
 }
 
+/* A ring that can be made may still be one that must not be used: filters know three system calls. */
+static int try_ring(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+	int rc;
+
+	if (!sqe)
+		return -EINVAL;
+	io_uring_prep_nop(sqe);
+	rc = io_uring_submit_and_wait(ring, 1);
+	if (rc >= 0)
+		rc = io_uring_peek_cqe(ring, &cqe);
+	if (rc >= 0) {
+		rc = cqe->res < 0 ? cqe->res : 0;
+		io_uring_cqe_seen(ring, cqe);
+	}
+	return rc < 0 ? rc : 0;
+}
+
 static int uring_open(struct kvf_aio *aio, void *arg, void **state, int *event_fd)
 {
 	struct uring_state *s = kvf_mem_zalloc(aio->mem, sizeof(*s));
@@ -59,6 +79,10 @@ static int uring_open(struct kvf_aio *aio, void *arg, void **state, int *event_f
 	if (rc)
 		goto no_ring;
 	io_uring_ring_dontfork(&s->ring);
+	s->event_fd = -1;
+	rc = try_ring(&s->ring);
+	if (rc)
+		goto no_event;
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = s->event_fd < 0 ? -errno : io_uring_register_eventfd(&s->ring, s->event_fd);
 	if (rc)

@@ -183,7 +183,7 @@ static int choose_aio(struct kvf_disk *d, struct kvf_report *report)
 
 		if (want != KVF_AIO_WANT_AUTO && want != order[i])
 			continue;
-		rc = ops ? kvf_aio_probe(ops, d->mem) : -ENOSYS;
+		rc = ops ? kvf_aio_probe(ops, d->mem, d->aio.depth) : -ENOSYS;
 		if (!rc) {
 			d->aio_ops = ops;
 			return KVF_OK;
@@ -347,9 +347,13 @@ static void disk_close(void *self)
 	if (d->watching)
 		(void)d->host->watch(d->host, &d->watch, d->aio.event_fd, 0);
 	d->watching = false;
-	/* Only work of our own can be in flight: it ends, or its memory stays with the kernel. */
-	if (d->aio.ops && !kvf_aio_drain(&d->aio))
-		d->pages = NULL;
+	/* Only work of our own can be in flight: it ends, or its memory stays with the kernel. Twice: what was written
+	 * behind a sync that is under way needs another. */
+	for (int i = 0; d->aio.ops && i < 2 && d->pages; i++) {
+		kvf_disk_sync_interval(d, KVF_NEVER);
+		if (!kvf_aio_drain(&d->aio))
+			d->pages = NULL;
+	}
 	close_all(d);
 	d->open = false;
 }
@@ -417,22 +421,28 @@ static void woken(struct kvf_watch *watch, unsigned events)
 		return; /* somebody was quicker */
 }
 
-/* The ring belongs to the thread of the first turn. */
+/* The ring belongs to the thread of the first turn. What could be had when the tier was opened may not be there any
+ * more: a filter came, descriptors or rings ran out. */
 static bool start_aio(struct kvf_disk *d)
 {
-	int rc;
+	char text[128];
 
-	if (d->aio.ops)
-		return true;
-	rc = kvf_aio_start(&d->aio, d->aio_ops, d->aio_arg);
-	if (!rc)
-		return true;
-	if (d->aio_ops == &kvf_aio_sync)
-		return false;
-	kvf_disk_say(d, KVF_LOG_WARNING, "%s failed (error %d): transfers are synchronous",
-		d->aio_ops->name, -rc);
-	d->aio_ops = &kvf_aio_sync;
-	return !kvf_aio_start(&d->aio, d->aio_ops, NULL);
+	while (!d->aio.ops) {
+		const struct kvf_aio_ops *next = d->aio_ops == kvf_aio_find(KVF_AIO_WANT_URING)
+							 ? kvf_aio_find(KVF_AIO_WANT_LIBAIO)
+							 : &kvf_aio_sync;
+		int rc = kvf_aio_start(&d->aio, d->aio_ops, d->aio_arg);
+
+		if (!rc)
+			break;
+		if (d->aio_ops == &kvf_aio_sync)
+			return false;
+		kvf_disk_say(d, KVF_LOG_WARNING, "%s failed (%s): %s from now on", d->aio_ops->name,
+			strerror_r(-rc, text, sizeof(text)), next->name);
+		d->aio_ops = next;
+		d->aio_arg = NULL;
+	}
+	return true;
 }
 
 static void watch_events(struct kvf_disk *d, uint64_t now)
