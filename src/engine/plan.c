@@ -229,7 +229,7 @@ void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job)
 		struct kvf_ask *ask = kvf_list_entry(node, struct kvf_ask, of_job);
 
 		ask->job = NULL;
-		if (kvf_list_linked(&ask->link))
+		if (!ask->sent)
 			kvf_ask_free(e, ask); /* never sent */
 	}
 	job->n_asks = 0;

@@ -59,6 +59,7 @@ static void host_log(struct kvf_tier_host *host, enum kvf_log_level level, const
 static void init_lists(struct kvf_tier *tier)
 {
 	kvf_list_init(&tier->asks);
+	kvf_list_init(&tier->asked);
 	for (int k = 0; k < KVF_CLASSES; k++)
 		kvf_list_init(&tier->gets[k]);
 	kvf_list_init(&tier->puts);
@@ -199,10 +200,15 @@ static void mark_sent(struct kvf_engine *e, struct kvf_tier *tier, const struct 
 	tier->in_flight++;
 	e->n_requests++;
 	switch (q->owner) {
-	case KVF_OWNER_ASK:
-		kvf_list_remove(&kvf_container_of(req, struct kvf_ask, req)->link);
-		kvf_container_of(req, struct kvf_ask, req)->sent_ns = e->clock.now_ns;
+	case KVF_OWNER_ASK: {
+		struct kvf_ask *ask = kvf_container_of(req, struct kvf_ask, req);
+
+		kvf_list_remove(&ask->link);
+		kvf_list_push_back(&tier->asked, &ask->link);
+		ask->sent = true;
+		ask->sent_ns = e->clock.now_ns;
 		break;
+	}
 	case KVF_OWNER_FILL: {
 		struct kvf_fill *fill = kvf_container_of(req, struct kvf_fill, req);
 
@@ -292,6 +298,30 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 		if (!(full & 1u << queues[i].owner) && !send_queue(e, tier, &queues[i]))
 			full |= 1u << queues[i].owner;
 	tier->backlog = full;
+}
+
+void kvf_tier_withdraw(struct kvf_engine *e, struct kvf_tier *tier)
+{
+	struct kvf_list *node;
+
+	if (!(tier->caps & KVF_TIER_SHARED) || !tier->ops->cancel)
+		return;
+	/* A cancel only lines up completions: nothing leaves these lists meanwhile. */
+	kvf_list_for_each(node, &tier->asked) {
+		struct kvf_ask *ask = kvf_list_entry(node, struct kvf_ask, link);
+
+		if (ask->req.kind == KVF_REQ_EXISTS && !ask->withdrawn)
+			tier->ops->cancel(tier->self, &ask->req);
+		ask->withdrawn = true;
+	}
+	kvf_list_for_each(node, &e->spills) {
+		struct kvf_spill_leg *leg = &kvf_list_entry(node, struct kvf_spill, all)->leg[tier->number];
+
+		if (leg->state != KVF_SPILL_SENT || leg->put->withdrawn)
+			continue;
+		leg->put->withdrawn = true;
+		tier->ops->cancel(tier->self, &leg->put->req);
+	}
 }
 
 /* ---- completions ---- */
@@ -398,7 +428,7 @@ uint64_t kvf_tiers_deadline(const struct kvf_engine *e)
 	for (uint32_t t = 0; t < e->n_tiers; t++) {
 		const struct kvf_tier *tier = &e->tier[t];
 
-		if (!tier->backlog && has_queue(e, tier))
+		if (tier->done_head || (!tier->backlog && has_queue(e, tier)))
 			return 0;
 		at = kvf_min_u64(at, spill_due_ns(e, tier));
 		if (tier->ops->next_deadline_ns)

@@ -60,6 +60,7 @@ struct kvf_tier {
 	struct kvf_breaker breaker;
 	struct kvf_tier_req *done_head, *done_tail; /* completed, not yet looked at */
 	struct kvf_list asks;			    /* kvf_ask, to be sent */
+	struct kvf_list asked;			    /* kvf_ask, the tier has them */
 	struct kvf_list gets[KVF_CLASSES];	    /* kvf_fill, to be sent */
 	struct kvf_list puts;			    /* kvf_spill, queued */
 	struct kvf_list sealed;			    /* kvf_spill, checksum known: to be sent */
@@ -82,12 +83,13 @@ enum kvf_req_owner { KVF_OWNER_ASK = 1, KVF_OWNER_FILL, KVF_OWNER_SPILL };
 /* An exists or remove of one chunk for one job. */
 struct kvf_ask {
 	struct kvf_tier_req req;
-	struct kvf_list link;	/* tier->asks until sent */
+	struct kvf_list link;	/* tier->asks until sent, then tier->asked */
 	struct kvf_list of_job; /* job->asks */
 	struct kvf_job *job;	/* NULL: the job left */
 	uint64_t sent_ns;
 	struct kvf_wire_suffix *suffix; /* of the request; NULL: none */
 	uint32_t chunk;
+	bool sent, withdrawn;
 };
 
 /* Checksum work: the payload of an entry, in slices. */
@@ -128,6 +130,7 @@ struct kvf_put {
 	uint8_t tier;
 	bool orphan; /* too late: counted as failed, still in flight */
 	bool removed; /* a remove was answered meanwhile: who came first is unknown */
+	bool withdrawn;
 };
 
 struct kvf_spill_leg {
@@ -187,6 +190,9 @@ void kvf_spill_drop(struct kvf_engine *e, uint32_t entry);
 void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier);
 void kvf_spill_done(struct kvf_engine *e, struct kvf_put *put);
 void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put);
+/* Everything is to be cancelled: asks a far tier to let go of what waits for it. What has an end of its own, local
+ * writes and removes, is left to it. */
+void kvf_tier_withdraw(struct kvf_engine *e, struct kvf_tier *tier);
 /* The put could not even be sent. */
 void kvf_spill_refused(struct kvf_engine *e, struct kvf_spill *spill, uint8_t tier);
 /* Registers wait for the legs in wait->tiers. False: the chunk has no such leg. */
