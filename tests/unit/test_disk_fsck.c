@@ -72,7 +72,7 @@ static struct disk_check check(bool deep, bool repair)
 {
 	struct disk_check c = {.deep = deep, .repair = repair, .quiet = true};
 
-	CU_ASSERT_EQUAL(disk_each(dir, count, &c), 1);
+	CU_ASSERT_EQUAL(disk_each(dir, true, count, &c), 1);
 	return c;
 }
 
@@ -151,6 +151,29 @@ static void test_fsck(void)
 	drig_close(&r);
 }
 
+static int open_meanwhile(struct disk_view *view, void *arg)
+{
+	struct drig r;
+	int rc = drig_open(&r, arg);
+
+	CU_ASSERT_FALSE(view->in_use);
+	if (!rc)
+		drig_close(&r);
+	return rc;
+}
+
+/* Who only looks at a directory does not keep an engine from opening it; who changes it does. */
+static void test_look_without_lock(void)
+{
+	struct drig_options o = options();
+	struct drig r;
+
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_close(&r);
+	CU_ASSERT_EQUAL(disk_each(dir, false, open_meanwhile, &o), 1);
+	CU_ASSERT_EQUAL(disk_each(dir, true, open_meanwhile, &o), -1);
+}
+
 static void test_stat_and_clear(void)
 {
 	struct drig_options o = options();
@@ -180,6 +203,7 @@ int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{"fsck", test_fsck},
+		{"look_without_lock", test_look_without_lock},
 		{"stat_and_clear", test_stat_and_clear},
 	};
 

@@ -111,7 +111,7 @@ int kvf_cmd_fsck(int argc, char **argv)
 	check.deep = args.given[DEEP] != NULL;
 	check.repair = args.given[REPAIR] != NULL;
 	check.quiet = args.given[JSON] != NULL;
-	found = disk_each(args.rest[0], fsck_one, &check);
+	found = disk_each(args.rest[0], true, fsck_one, &check);
 	if (found <= 0)
 		return nothing_there(&args, found);
 	if (check.quiet)
@@ -223,7 +223,7 @@ int kvf_cmd_stat(int argc, char **argv)
 		json_out_begin(&out, stdout);
 		json_out_open(&out, NULL, '[');
 	}
-	found = disk_each(args.rest[0], stat_one, &run);
+	found = disk_each(args.rest[0], false, stat_one, &run);
 	if (run.json) {
 		json_out_close(&out, ']');
 		if (json_out_end(&out))
@@ -287,7 +287,7 @@ int kvf_cmd_clear(int argc, char **argv)
 
 	if (rc)
 		return rc < 0 ? TOOL_OK : rc;
-	found = disk_each(args.rest[0], clear_one, &run);
+	found = disk_each(args.rest[0], true, clear_one, &run);
 	if (found <= 0)
 		return nothing_there(&args, found);
 	printf("%" PRIu64 " segments deleted, %s\n", run.files,

@@ -40,7 +40,7 @@ static void open_page(struct disk_view *view)
 		view->page_state = kvf_disk_dir_parse(raw, &view->page);
 }
 
-static int visit(const char *path, int at, const char *name, int (*fn)(struct disk_view *, void *),
+static int visit(const char *path, int at, const char *name, bool hold, int (*fn)(struct disk_view *, void *),
 	void *arg)
 {
 	struct disk_view view = {.fd = -1, .lock_fd = -1};
@@ -51,6 +51,8 @@ static int visit(const char *path, int at, const char *name, int (*fn)(struct di
 	if (view.fd < 0)
 		return complain(view.path, NULL);
 	open_page(&view);
+	if (!hold && view.lock_fd >= 0)
+		(void)flock(view.lock_fd, LOCK_UN);
 	rc = fn(&view, arg);
 	if (view.lock_fd >= 0)
 		close(view.lock_fd);
@@ -65,7 +67,7 @@ static int ours(const struct dirent *e)
 	return kvf_disk_dir_name_parse(e->d_name, &world, &rank);
 }
 
-int disk_each(const char *path, int (*fn)(struct disk_view *view, void *arg), void *arg)
+int disk_each(const char *path, bool hold, int (*fn)(struct disk_view *view, void *arg), void *arg)
 {
 	const char *base = strrchr(path, '/');
 	uint32_t world, rank;
@@ -73,7 +75,7 @@ int disk_each(const char *path, int (*fn)(struct disk_view *view, void *arg), vo
 	int n, fd, seen = 0, failed = 0;
 
 	if (kvf_disk_dir_name_parse(base ? base + 1 : path, &world, &rank))
-		return visit(path, AT_FDCWD, NULL, fn, arg) ? -1 : 1;
+		return visit(path, AT_FDCWD, NULL, hold, fn, arg) ? -1 : 1;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return complain(path, NULL);
@@ -81,7 +83,7 @@ int disk_each(const char *path, int (*fn)(struct disk_view *view, void *arg), vo
 	if (n < 0)
 		failed = complain(path, NULL);
 	for (int i = 0; i < n; i++) {
-		failed |= visit(path, fd, list[i]->d_name, fn, arg);
+		failed |= visit(path, fd, list[i]->d_name, hold, fn, arg);
 		seen++;
 		free(list[i]);
 	}
