@@ -181,6 +181,145 @@ static void test_lock_held_briefly(void)
 	CU_ASSERT_EQUAL(status, 0);
 }
 
+/* Bytes behind the last slot, left by a growth that was interrupted, would count nowhere. */
+static void test_tail(void)
+{
+	struct drig_options o = options(64);
+	char path[4096];
+	struct drig r;
+
+	fill(&o, 10);
+	drig_segment(&o, 0, path, sizeof(path));
+	CU_ASSERT_EQUAL(truncate(path, 4096 + 16 * SLOT + 5000), 0);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_du(dir), drig_stats(&r).bytes);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 70), 70);
+	CU_ASSERT_EQUAL(drig_du(dir), drig_stats(&r).bytes);
+	drig_close(&r);
+}
+
+/* A segment that is not to be used, here since somebody linked to it, takes its place all the same. */
+static void test_unusable_counts(void)
+{
+	struct drig_options o = options(64);
+	char path[4096], other[1100];
+	struct drig r;
+
+	fill(&o, 30);
+	drig_segment(&o, 0, path, sizeof(path));
+	snprintf(other, sizeof(other), "%s/other", dir);
+	CU_ASSERT_EQUAL(link(path, other), 0);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "left alone"));
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(unlink(other), 0);
+	drig_put_range(&r, 0, 64);
+	CU_ASSERT(drig_du(dir) <= o.max_bytes);
+	drig_close(&r);
+}
+
+/* Few descriptors: refused, and nothing is forgotten. */
+static void test_descriptors(void)
+{
+	struct drig_options o = options(80);
+	struct rlimit limit, few;
+	struct drig r;
+	int next;
+
+	o.segment_bytes = o.grow_bytes = 4 * SLOT;
+	fill(&o, 60);
+	next = dup(0);
+	CU_ASSERT_FATAL(next >= 0);
+	close(next);
+	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	few = limit;
+	few.rlim_cur = (rlim_t)next + 10;
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+	CU_ASSERT_EQUAL(drig_open(&r, &o), KVF_EIO);
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "too many open files"));
+	CU_ASSERT_EQUAL(dup(0), next);
+	close(next);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_stats(&r).recovered, 60);
+	drig_close(&r);
+	/* A large disk has larger segments, not thousands of descriptors. */
+	o = options(20000);
+	o.segment_bytes = SLOT;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 200), 200);
+	CU_ASSERT(drig_stats(&r).segments <= 4);
+	drig_close(&r);
+}
+
+/* ulimit -f: whoever writes behind it is killed by a signal. */
+static int limited(const struct drig_options *o)
+{
+	static const rlim_t limits[] = {20 * SLOT, 9 * SLOT, 100};
+	unsigned before = CU_get_number_of_failures();
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(limits); i++) {
+		struct rlimit limit = {limits[i], RLIM_INFINITY};
+		struct drig r;
+		int rc;
+
+		if (setrlimit(RLIMIT_FSIZE, &limit))
+			return 77;
+		rc = drig_open(&r, o);
+		CU_ASSERT_EQUAL(rc, i == 2 ? KVF_ERANGE : KVF_OK);
+		if (rc)
+			break;
+		drig_settle(&r);
+		CU_ASSERT_EQUAL(drig_put_range(&r, (uint32_t)i * 1000, 100), 100);
+		CU_ASSERT_EQUAL(drig_get(&r, (uint32_t)i * 1000 + 99), DRIG_RIGHT);
+		CU_ASSERT(drig_stats(&r).bytes <= o->max_bytes);
+		drig_close(&r);
+	}
+	return CU_get_number_of_failures() != before;
+}
+
+static void test_file_limit(void)
+{
+	struct drig_options o = options(64);
+	int status = 0;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(limited(&o));
+	CU_ASSERT_FATAL(pid > 0);
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT_TRUE(WIFEXITED(status));
+	CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+}
+
+/* What somebody put into another engine's directory is not that engine's to lose. */
+static void test_others_files(void)
+{
+	struct drig_options o = options(64);
+	char own[2000], path[3000];
+	struct drig r;
+	int fd;
+
+	fill(&o, 40);
+	drig_own_dir(&o, own, sizeof(own));
+	snprintf(path, sizeof(path), "%s/notes.txt", own);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(write(fd, "precious", 8), 8);
+	close(fd);
+	o.identity = 1;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 64), 64);
+	CU_ASSERT_EQUAL(drig_stats(&r).reclaimed_files, 1);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 100, 64), 64);
+	drig_close(&r);
+	CU_ASSERT_EQUAL(access(path, F_OK), 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -188,6 +327,11 @@ int main(int argc, char **argv)
 		{"epochs_used_up", test_epochs_used_up},
 		{"link_behind_a_slash", test_link_behind_a_slash},
 		{"lock_held_briefly", test_lock_held_briefly},
+		{"tail", test_tail},
+		{"unusable_counts", test_unusable_counts},
+		{"descriptors", test_descriptors},
+		{"file_limit", test_file_limit},
+		{"others_files", test_others_files},
 	};
 
 	return kvf_test_main("disk_open", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/report.h"
@@ -120,6 +121,13 @@ void kvf_disk_free(struct kvf_disk *d)
 	kvf_mem_free(d->mem, d, sizeof(*d));
 }
 
+static uint64_t file_limit(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY ? INT64_MAX : limit.rlim_cur;
+}
+
 static void take_geometry(struct kvf_disk *d, const struct kvf_tier_open *p)
 {
 	uint64_t seg = d->params.segment_bytes ? d->params.segment_bytes : SEGMENT_BYTES;
@@ -133,10 +141,11 @@ static void take_geometry(struct kvf_disk *d, const struct kvf_tier_open *p)
 	d->rank = p->rank;
 	snprintf(d->model, sizeof(d->model), "%s", p->model ? p->model : "");
 	d->max_slots = d->params.max_bytes / d->slot_bytes;
-	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(seg / d->slot_bytes, d->max_slots));
-	/* Half a million segments are too many: then they are larger. */
-	while (d->max_slots / d->seg_slots > 16384)
-		d->seg_slots *= 2;
+	d->file_max = file_limit();
+	/* Large disks have larger segments rather than more of them. */
+	seg = kvf_max_u64(seg, d->max_slots / KVF_DISK_FILES * d->slot_bytes);
+	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(seg / d->slot_bytes, kvf_min_u64(d->max_slots, UINT32_MAX / 4)));
+	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(d->seg_slots, kvf_disk_most_slots(d)));
 	d->grow_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(grow / d->slot_bytes, d->seg_slots));
 }
 
@@ -144,6 +153,12 @@ static int check_size(struct kvf_disk *d, struct kvf_report *report)
 {
 	uint64_t least = (uint64_t)MIN_SLOTS * d->slot_bytes + 2 * KVF_DISK_PAGE;
 
+	if (!kvf_disk_most_slots(d)) {
+		kvf_report_add(report, KVF_ERROR,
+			"local_disk: files of this process may have %llu bytes (ulimit -f); one chunk takes %u",
+			(unsigned long long)d->file_max, d->slot_bytes + KVF_DISK_PAGE);
+		return KVF_ERANGE;
+	}
 	if (d->params.max_bytes >= least && d->max_slots <= UINT32_MAX / 4)
 		return KVF_OK;
 	if (d->params.max_bytes < least)

@@ -93,11 +93,11 @@ static int find_in(struct kvf_disk *d, uint32_t dir, const char *folder)
 	list = list_of(fd);
 	while (list && !rc && (e = readdir(list))) {
 		struct stat st;
+		uint32_t number;
 
-		if (e->d_name[0] == '.' || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
-			!S_ISREG(st.st_mode))
-			continue;
-		if (strcmp(e->d_name, KVF_DISK_DIR_FILE) == 0)
+		/* Anything else that somebody put there is neither counted nor deleted. */
+		if (!kvf_disk_seg_name_parse(e->d_name, &number) ||
+			fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
 			continue;
 		rc = kvf_disk_alien_add(d, dir, folder, e->d_name,
 			st.st_mtim.tv_sec * (int64_t)KVF_NS_PER_S + st.st_mtim.tv_nsec,
@@ -171,6 +171,9 @@ bool kvf_disk_alien_reclaim(struct kvf_disk *d)
 		gone = !unlinkat(fd, a.file, 0);
 		if (gone && strcmp(a.folder, d->dir[a.dir].name) != 0)
 			remove_empty(d, &a, fd);
+		/* What cannot be deleted still takes its place. */
+		if (!gone && errno != ENOENT)
+			d->alien_bytes += a.bytes;
 		leave(fd, lock);
 		if (!gone)
 			continue;

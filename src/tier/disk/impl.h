@@ -19,6 +19,7 @@
 #include "tier/disk/index.h"
 
 #define KVF_DISK_MAX_DIRS 16u
+#define KVF_DISK_FILES 256u /* segments, roughly: each holds a descriptor of the host's */
 #define KVF_DISK_IOS 96u /* transfers the tier holds, in the kernel or waiting */
 #define KVF_DISK_PUT_IOS 48u /* of them, at most, puts */
 #define KVF_DISK_USER_IOS 72u /* and all of the engine's */
@@ -103,6 +104,7 @@ struct kvf_disk {
 	char model[KVF_DISK_MODEL_BYTES];
 	uint32_t seg_slots, grow_slots;
 	uint64_t max_slots; /* by max_bytes alone */
+	uint64_t file_max; /* the process's limit: beyond it a write is a signal that kills */
 
 	struct kvf_disk_dir dir[KVF_DISK_MAX_DIRS];
 	uint32_t n_dirs;
@@ -191,6 +193,8 @@ bool kvf_disk_can_grow(struct kvf_disk *d);
 void kvf_disk_grow(struct kvf_disk *d);
 /* Every record goes: the files shrink to their first page. KVF_OK or KVF_EIO. */
 int kvf_disk_segments_clear(struct kvf_disk *d);
+/* How many slots a file may have by the process's limit. */
+uint64_t kvf_disk_most_slots(const struct kvf_disk *d);
 struct kvf_disk_segment *kvf_disk_segment_of(struct kvf_disk *d, uint32_t slot);
 uint64_t kvf_disk_offset(struct kvf_disk *d, uint32_t slot);
 

@@ -31,7 +31,7 @@ int kvf_disk_verify(struct kvf_disk *d, const char **why)
 	uint32_t readers = 0, gets = 0;
 	struct kvf_list *node;
 
-	if (kvf_disk_bytes(d) > d->params.max_bytes && !d->n_aliens) {
+	if (kvf_disk_bytes(d) > d->params.max_bytes && !d->alien_bytes) {
 		*why = "more bytes than max_local_disk_size";
 		return KVF_EINTERNAL;
 	}

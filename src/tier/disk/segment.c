@@ -32,6 +32,11 @@ uint64_t kvf_disk_bytes(const struct kvf_disk *d)
 	return n;
 }
 
+uint64_t kvf_disk_most_slots(const struct kvf_disk *d)
+{
+	return d->file_max > KVF_DISK_PAGE ? (d->file_max - KVF_DISK_PAGE) / d->slot_bytes : 0;
+}
+
 struct kvf_disk_segment *kvf_disk_segment_of(struct kvf_disk *d, uint32_t slot)
 {
 	return &d->segment[d->index.slot[slot].segment];
@@ -118,22 +123,53 @@ static int judge(struct kvf_disk *d, int fd, uint32_t number, const struct stat 
 	return rc;
 }
 
+/* It cannot be used, but it is there: what it takes counts against the bound. */
+static int leave_alone(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t number, const char *why,
+	struct kvf_report *report)
+{
+	struct stat st;
+
+	kvf_report_add(report, KVF_WARNING, "local_disk: %s/%s/%s: cannot be %s: left alone", d->dir[dir].path,
+		d->dir[dir].name, name, why);
+	keep_number(d, number);
+	if (!fstatat(d->dir[dir].fd, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
+		d->alien_bytes += (uint64_t)st.st_blocks * 512;
+	return KVF_OK;
+}
+
+/* How many slots it has, and may get to have. It is cut to their end: what lies behind them, left by a growth that was
+ * interrupted, would count nowhere. */
+static int measure(struct kvf_disk *d, struct kvf_disk_segment *seg, const struct kvf_disk_seg_page *page,
+	const struct stat *st)
+{
+	uint64_t size = (uint64_t)st->st_size;
+
+	seg->cap = (uint32_t)kvf_min_u64(page->n_slots, kvf_disk_most_slots(d));
+	if (size > KVF_DISK_PAGE)
+		seg->n_slots = (uint32_t)kvf_min_u64(seg->cap, (size - KVF_DISK_PAGE) / d->slot_bytes);
+	seg->mtime_ns = mtime_ns(st);
+	return size > seg_bytes(d, seg) && ftruncate(seg->fd, (off_t)seg_bytes(d, seg)) ? KVF_EIO : KVF_OK;
+}
+
 static int take_in(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t number,
 	struct kvf_report *report)
 {
 	struct kvf_disk_segment seg = {.dir = dir, .number = number, .fd = -1};
+	int plain = kvf_disk_open_file(d->dir[dir].fd, name, 0);
 	struct kvf_disk_seg_page page;
 	struct stat st;
-	int fd = kvf_disk_open_file(d->dir[dir].fd, name, d->direct ? O_DIRECT : 0);
-	int plain = kvf_disk_open_file(d->dir[dir].fd, name, 0);
-	int rc = KVF_EIO;
+	int rc;
 
-	if (fd < 0 || plain < 0 || fstat(fd, &st)) {
-		kvf_report_add(report, KVF_WARNING,
-			"local_disk: %s/%s/%s: cannot be opened: left alone", d->dir[dir].path,
-			d->dir[dir].name, name);
-		keep_number(d, number);
-		rc = KVF_OK;
+	seg.fd = kvf_disk_open_file(d->dir[dir].fd, name, d->direct ? O_DIRECT : 0);
+	if (seg.fd == -EMFILE || seg.fd == -ENFILE || plain == -EMFILE || plain == -ENFILE) {
+		kvf_report_add(report, KVF_ERROR,
+			"local_disk: %s/%s/%s: too many open files (ulimit -n): one is needed for each segment",
+			d->dir[dir].path, d->dir[dir].name, name);
+		rc = KVF_EIO;
+		goto out;
+	}
+	if (seg.fd < 0 || plain < 0 || fstat(seg.fd, &st)) {
+		rc = leave_alone(d, dir, name, number, "opened", report);
 		goto out;
 	}
 	rc = judge(d, plain, number, &st, &page);
@@ -143,26 +179,16 @@ static int take_in(struct kvf_disk *d, uint32_t dir, const char *name, uint32_t 
 		keep_number(d, number);
 		goto out;
 	}
-	if (rc) {
-		kvf_report_add(report, KVF_WARNING,
-			"local_disk: %s/%s/%s: cannot be read: left alone", d->dir[dir].path,
-			d->dir[dir].name, name);
-		keep_number(d, number);
-		rc = KVF_OK;
+	if (rc || measure(d, &seg, &page, &st)) {
+		rc = leave_alone(d, dir, name, number, "used", report);
 		goto out;
 	}
-	seg.mtime_ns = mtime_ns(&st);
-	seg.cap = page.n_slots;
-	if ((uint64_t)st.st_size > KVF_DISK_PAGE)
-		seg.n_slots = (uint32_t)kvf_min_u64(
-			seg.cap, ((uint64_t)st.st_size - KVF_DISK_PAGE) / d->slot_bytes);
-	seg.fd = fd;
 	rc = add_segment(d, &seg);
 	if (!rc)
-		fd = -1;
+		seg.fd = -1;
 out:
-	if (fd >= 0)
-		close(fd);
+	if (seg.fd >= 0)
+		close(seg.fd);
 	if (plain >= 0)
 		close(plain);
 	return rc;
