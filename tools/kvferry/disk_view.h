@@ -34,8 +34,8 @@ struct disk_segment_view {
 
 /*
  * Calls fn for every directory of ours: `path` itself, or those in it, in order of names. With
- * `hold` the lock of each is held while fn runs, unless an engine holds it; without, an engine may open it. Returns how many there were, -1: path
- * cannot be read (explained on stderr).
+ * `hold` the lock of each is held while fn runs, unless an engine holds it; without, an engine may open it. Returns
+ * how many there were, -1: path cannot be read (explained on stderr).
  */
 int disk_each(const char *path, bool hold, int (*fn)(struct disk_view *view, void *arg), void *arg);
 /* The same for a directory's segments, in order of numbers. `write` opens them for writing. -1 as

@@ -144,8 +144,8 @@ static void take_geometry(struct kvf_disk *d, const struct kvf_tier_open *p)
 	d->file_max = file_limit();
 	/* Large disks have larger segments rather than more of them. */
 	seg = kvf_max_u64(seg, d->max_slots / KVF_DISK_FILES * d->slot_bytes);
-	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(seg / d->slot_bytes, kvf_min_u64(d->max_slots, UINT32_MAX / 4)));
-	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(d->seg_slots, kvf_disk_most_slots(d)));
+	seg = kvf_min_u64(seg / d->slot_bytes, kvf_min_u64(d->max_slots, UINT32_MAX / 4));
+	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(seg, kvf_disk_most_slots(d)));
 	d->grow_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(grow / d->slot_bytes, d->seg_slots));
 }
 
