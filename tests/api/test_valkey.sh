@@ -19,7 +19,7 @@ if [ -z "$found" ]; then
 fi
 export KVF_REDIS_DIR="$found" KVF_REDIS_PROGRAM=valkey-server
 failed=0
-for name in server faults metrics slow interop opaque stutter tls users; do
+for name in server faults metrics slow interop opaque stutter tls users moods; do
 	# Each says its own counts.
 	if ! "$KVF_BUILDDIR/tests/unit/test_resp_$name"; then
 		echo "FAILED: test_resp_$name against $found/valkey-server"
