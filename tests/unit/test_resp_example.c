@@ -164,9 +164,62 @@ static void test_example(void)
 	redis_kill(&server);
 }
 
+/* What a command prints, blanks and line ends as one blank each. */
+static void printed(const char *command, char *out, size_t size)
+{
+	FILE *f = popen(command, "r");
+	size_t n = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	for (int c; (c = fgetc(f)) != EOF;) {
+		bool blank = c == ' ' || c == '\n';
+
+		if (n + 1 < size && !(blank && (!n || out[n - 1] == ' ')))
+			out[n++] = blank ? ' ' : (char)c;
+	}
+	out[n] = '\0';
+	CU_ASSERT_EQUAL(pclose(f), 0);
+}
+
+/* Without side records redis-cli shows LMCache's two keys of the chunk and nothing else, and the numbers. */
+static void test_redis_cli(void)
+{
+	const char *settings[] = { "remote_url", server.url, "chunk_size", "256", "kvf_pool_slots", "8",
+				   "kvf_remote_verify", "off", NULL };
+	char command[512], text[512], want[600], name[256];
+
+	if (system("redis-cli --version >/dev/null 2>&1")) {
+		kvf_test_skip("no redis-cli");
+		return;
+	}
+	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+		return;
+	kv = calloc(1, PAYLOAD);
+	for (uint32_t i = 0; i < TOKENS / BLOCK; i++)
+		ids[i] = i;
+	once(settings, true);
+	snprintf(command, sizeof(command), "redis-cli -s '%s' --raw KEYS '*' | sort", server.socket);
+	printed(command, text, sizeof(text));
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, " "), text);
+	CU_ASSERT_EQUAL(strncmp(name, "meta-llama/Llama-3.1-8B@1@0@", 28), 0);
+	CU_ASSERT_FATAL(strlen(name) > 36 && !strcmp(name + strlen(name) - 17, "@bfloat16kv_bytes"));
+	name[strlen(name) - strlen("kv_bytes")] = '\0';
+	snprintf(want, sizeof(want), "%skv_bytes %smetadata ", name, name);
+	CU_ASSERT_STRING_EQUAL(text, want);
+	snprintf(command, sizeof(command), "redis-cli -s '%s' STRLEN '%smetadata'", server.socket, name);
+	printed(command, text, sizeof(text));
+	CU_ASSERT_STRING_EQUAL(text, "28 ");
+	snprintf(command, sizeof(command), "redis-cli -s '%s' --raw GET '%smetadata' | head -c 28 | od -An -v -td4",
+		 server.socket, name);
+	printed(command, text, sizeof(text));
+	CU_ASSERT_STRING_EQUAL(text, "33554432 1 3 2 32 256 1024 ");
+	free(kv);
+	redis_kill(&server);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct kvf_test tests[] = { { "example", test_example } };
+	static const struct kvf_test tests[] = { { "example", test_example }, { "redis_cli", test_redis_cli } };
 
 	return kvf_test_main("resp_example", tests, KVF_ARRAY_LEN(tests), argc, argv);
 }
