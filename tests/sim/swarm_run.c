@@ -342,6 +342,54 @@ static void prove_life(struct run *run)
 	}
 }
 
+static void ask_again(struct run *run, struct world_seq *seq, uint8_t code, uint8_t level, uint32_t tiers)
+{
+	struct world_ask ask = {.seq = seq, .code = code, .n = seq->n, .level = level, .tiers = tiers,
+		.deadline_ns = KVF_NO_DEADLINE};
+	struct world *w = run->w;
+	int status;
+
+	if (w->failed)
+		return;
+	world_poll(w, 64);
+	if (!world_submit(w, &ask, &status))
+		world_fail(w, "after the faults an operation was refused: %s", kvf_strerror(status));
+	else if (!world_drain(w, world_now(w) + CALM_NS))
+		world_fail(w, "after the faults an operation does not end");
+}
+
+/* And the server is written to, and read from. */
+static void prove_server(struct run *run)
+{
+	struct world *w = run->w;
+	uint32_t tokens[16];
+	uint8_t key[KVF_KEY_BYTES];
+	struct world_seq *seq;
+	uint64_t before;
+
+	if (w->failed || !w->engine || !w->wnet || w->shutting || w->dev.lost || w->o.min_retrieve_tokens)
+		return;
+	for (uint32_t i = 0; i < KVF_ARRAY_LEN(tokens); i++)
+		tokens[i] = 8001 + i;
+	seq = world_seq_new(w, 0);
+	if (!seq || !world_seq_append(w, seq, tokens, w->o.chunk_size) || kvf_seq_key(seq->seq, 0, key))
+		return;
+	/* Connections that are dead must be found out, and breakers ask once in a while. */
+	for (int i = 0; i < 4; i++) {
+		ask_again(run, seq, KVF_OP_REMOVE, 0, 0);
+		world_advance(w, i ? 31 * KVF_NS_PER_S : 0);
+		ask_again(run, seq, KVF_OP_STORE, KVF_LEVEL_REMOTE, 0);
+		ask_again(run, seq, KVF_OP_FLUSH, 0, 0); /* another tier may be shared too */
+	}
+	if (!w->failed && !wnet_has(w->wnet, key))
+		world_fail(w, "after the faults a chunk does not reach the server");
+	ask_again(run, seq, KVF_OP_REMOVE, 0, KVF_TIER_RAM);
+	before = w->verified_tokens;
+	ask_again(run, seq, KVF_OP_RETRIEVE, 0, 0);
+	if (!w->failed && w->verified_tokens - before < seq->n)
+		world_fail(w, "after the faults a chunk does not come back from below");
+}
+
 int swarm_run(uint64_t seed, uint32_t steps, FILE *verbose, struct swarm_result *result, char *why)
 {
 	return swarm_run_tuned(seed, steps, verbose, result, why, NULL, NULL);
@@ -365,6 +413,7 @@ static void one_life(struct run *run, const struct world_options *o, struct swar
 				w->n_live, w->n_tails);
 	}
 	prove_life(run);
+	prove_server(run);
 	if (w->engine)
 		result->state_changes += w->last.state_changes;
 	world_close(w);

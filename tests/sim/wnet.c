@@ -280,6 +280,10 @@ static void on_complete(struct kvf_tier_host *host, struct kvf_tier_req *req, in
 	if (req->kind == KVF_REQ_PUT &&
 		kvf_checksum(req->slot + KVF_SLOT_HEADER_BYTES, req->payload_bytes) != req->checksum)
 		wrong(n, "a slot changed while a put held it");
+	if (n->w->trace)
+		fprintf(n->w->trace, "    %llu: redis: kind %u key %02x%02x%02x%02x: %d\n",
+			(unsigned long long)world_now(n->w), req->kind, req->key[0], req->key[1], req->key[2],
+			req->key[3], status);
 	/* What was said may be done later, or have been done. */
 	if ((req->kind == KVF_REQ_PUT || req->kind == KVF_REQ_REMOVE) && status != KVF_OK && status != KVF_ENOENT)
 		r.chunk->unsure = true;
@@ -300,6 +304,10 @@ static uint64_t host_now(struct kvf_tier_host *host)
 
 static void host_log(struct kvf_tier_host *host, enum kvf_log_level level, const char *msg)
 {
+	const struct world *w = kvf_container_of(host, struct wnet, host)->w;
+
+	if (w->trace)
+		fprintf(w->trace, "    %llu: redis: %s\n", (unsigned long long)world_now(w), msg);
 	engine_of(host)->log(engine_of(host), level, msg);
 }
 
@@ -504,6 +512,11 @@ void wnet_free(struct wnet *n)
 
 void wnet_calm(struct wnet *n)
 {
+	uint64_t most = n->w->o.net.stall_timeout_ns / 20;
+
+	/* The tier's patience may have been chosen shorter than a round trip. */
+	n->net.habits.latency_min_ns = kvf_min_u64(n->net.habits.latency_min_ns, most);
+	n->net.habits.latency_max_ns = kvf_min_u64(n->net.habits.latency_max_ns, most);
 	sim_redis_calm(&n->redis);
 	sim_net_calm(&n->net);
 }

@@ -168,23 +168,32 @@ static void flip(struct sim_redis *redis, struct sim_value *v)
 		v->bytes[below(redis, v->n)] ^= (uint8_t)(1u << below(redis, 8));
 }
 
+/* Another chunk's payload, and perhaps its record with it: then the key in that alone is wrong. */
+static bool take_for(struct sim_redis *redis, struct sim_value *v, struct sim_value *other)
+{
+	const struct sim_redis_options *o = &redis->o;
+
+	if (!other || other == v || !is_payload(redis, other) || !has_witness(redis, other))
+		return false;
+	other->damaged = true;
+	redis->judge.gone(redis->judge.arg, other->key, other->n_key);
+	exchange(v, other);
+	if (below(redis, 2))
+		exchange(beside(redis, v, o->bytes_tail, o->side_tail),
+			 beside(redis, other, o->bytes_tail, o->side_tail));
+	return true;
+}
+
 static void spoil_payload(struct sim_redis *redis, struct sim_value *v)
 {
-	struct sim_value *other;
-
 	v->damaged = true;
 	switch (below(redis, 4)) {
 	case 0:
 		fill(v, (const uint8_t *)"not what was written here", below(redis, 25));
 		break;
 	case 1:
-		other = any(redis);
-		if (other && other != v && is_payload(redis, other) && has_witness(redis, other)) {
-			other->damaged = true;
-			redis->judge.gone(redis->judge.arg, other->key, other->n_key);
-			exchange(v, other);
+		if (take_for(redis, v, any(redis)))
 			break;
-		}
 		flip(redis, v);
 		break;
 	default:
