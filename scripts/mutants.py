@@ -43,6 +43,7 @@ TESTS = [
         "disk_replay", "disk_tier", "disk_hang", "disk_files", "resp_server", "config_cmd")
 ] + [
     ("tests/sim/sim", ["--seed", "1", "--seeds", "300"]), ("tests/sweep/test_sweep_engine", []),
+    ("tests/sweep/test_sweep_net", []),
     ("tests/sweep/test_sweep_engine_turns", []), ("tests/sweep/test_sweep_engine_eight", []),
     ("tests/sweep/test_sweep_engine_decor", []), ("tests/sim/sim", []),
 ]

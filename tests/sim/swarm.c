@@ -169,7 +169,8 @@ static void choose_weather(struct wl_rng *r, struct wnet_options *n)
 	h->latency_max_ns += wl_rng_below(r, one_in(r, 4) ? 50 * KVF_NS_PER_MS : KVF_NS_PER_MS);
 	h->shorter = maybe(r, 900000);
 	h->again = maybe(r, 500000);
-	h->buffer = one_in(r, 3) ? 1 + below(r, one_in(r, 2) ? 64 : 4096) : 0;
+	h->pieces = one_in(r, 2) ? below(r, 1000000) : 0;
+	h->buffer = one_in(r, 3) ? 16 + below(r, one_in(r, 2) ? 64 : 4096) : 0;
 	/* A few bytes a round trip: a value must still get there before everybody has given up. */
 	if (h->buffer && h->buffer < 512)
 		h->latency_max_ns = (h->latency_min_ns /= 8) + 10000;
@@ -189,7 +190,7 @@ static void choose_weather(struct wl_rng *r, struct wnet_options *n)
 	s->kick = maybe(r, 10000);
 	s->crowd = maybe(r, 200000);
 	s->evict = maybe(r, 300000);
-	s->damage = maybe(r, 200000);
+	s->damage = one_in(r, 2) ? 1 + below(r, 200000) : 0;
 	s->garbage = maybe(r, 5000);
 	s->busy = maybe(r, 5000);
 	s->window_ns = up_to(r, one_in(r, 3) ? 30 * KVF_NS_PER_S : 100 * KVF_NS_PER_MS);
@@ -368,11 +369,11 @@ static void print_net(FILE *f, const struct wnet_options *n)
 		n->keep ? " found again" : "",
 		(unsigned long long)n->stall_timeout_ns, (unsigned long long)n->connect_timeout_ns);
 	fprintf(f,
-		"    latency %llu..%llu ns buffer %u%s, ppm: shorter %u again %u extras %u small turn %u refuse %u "
-		"mute %u reset %u end %u hang %u silent %u (<= %llu ns)\n",
+		"    latency %llu..%llu ns buffer %u%s, ppm: shorter %u again %u pieces %u extras %u small turn %u "
+		"refuse %u mute %u reset %u end %u hang %u silent %u (<= %llu ns)\n",
 		(unsigned long long)h->latency_min_ns, (unsigned long long)h->latency_max_ns, h->buffer,
-		h->at_once ? " at once" : "", h->shorter, h->again, n->extras, n->small_turn, w->refuse, w->mute,
-		w->reset, w->end, w->hang, w->silent, (unsigned long long)w->hang_ns);
+		h->at_once ? " at once" : "", h->shorter, h->again, h->pieces, n->extras, n->small_turn,
+		w->refuse, w->mute, w->reset, w->end, w->hang, w->silent, (unsigned long long)w->hang_ns);
 	fprintf(f,
 		"    error %u window %u partly %u forget %u restart %u kick %u crowd %u evict %u damage %u garbage %u "
 		"busy %u (<= %llu ns)\n",

@@ -339,11 +339,17 @@ void sim_net_calm(struct sim_net *net)
 }
 
 /* ---- the server's end ---- */
-
 void sim_net_say(struct sim_net *net, struct sim_conn *c, const void *p, size_t n)
 {
-	if (c->state == SIM_CONN_OPEN && c->served && c->mine && n)
-		push(net, c, SIM_DOWN, p, n);
+	const uint8_t *from = p;
+
+	while (c->state == SIM_CONN_OPEN && c->served && c->mine && n) {
+		size_t k = chance(net, net->habits.pieces) ? 1 + (size_t)upto(net, n) : n;
+
+		push(net, c, SIM_DOWN, from, k);
+		from += k;
+		n -= k;
+	}
 }
 
 void sim_net_hang_up(struct sim_net *net, struct sim_conn *c)
@@ -364,14 +370,9 @@ void sim_net_hang_up(struct sim_net *net, struct sim_conn *c)
 
 /* ---- the client's end: the seam ---- */
 
-static struct sim_net *net_of(const struct kvf_resp_io *io)
-{
-	return io->net_arg;
-}
-
 static struct sim_conn *conn_of(const struct kvf_resp_io *io)
 {
-	struct sim_net *net = net_of(io);
+	struct sim_net *net = io->net_arg;
 	uint32_t at = (uint32_t)(io->fd - SIM_NET_FD);
 
 	if (io->fd >= SIM_NET_FD && at < SIM_NET_CONNS && net->conn[at].mine)
@@ -382,7 +383,7 @@ static struct sim_conn *conn_of(const struct kvf_resp_io *io)
 
 static int sim_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)
 {
-	struct sim_net *net = net_of(io);
+	struct sim_net *net = io->net_arg;
 	const struct sim_net_faults *f = &net->faults;
 	struct sim_conn *c = net->conn;
 
@@ -423,13 +424,13 @@ static int sim_connected(struct kvf_resp_io *io)
 	if (!c)
 		return -EBADF;
 	if (!c->answered)
-		wrong(net_of(io), "a connect was taken for over that is not");
+		wrong(io->net_arg, "a connect was taken for over that is not");
 	return c->state == SIM_CONN_OPEN ? 0 : -ECONNREFUSED;
 }
 
 static void sim_close(struct kvf_resp_io *io)
 {
-	struct sim_net *net = net_of(io);
+	struct sim_net *net = io->net_arg;
 	struct sim_conn *c = conn_of(io);
 	struct sim_pipe *pipe;
 
@@ -457,7 +458,7 @@ static void sim_close(struct kvf_resp_io *io)
 
 static uint64_t length_of(const struct kvf_resp_io *io, const struct iovec *iov, int n, bool write)
 {
-	const struct sim_net_server *s = &net_of(io)->server;
+	const struct sim_net_server *s = &((const struct sim_net *)io->net_arg)->server;
 	uint64_t total = 0;
 
 	for (int i = 0; i < n; i++) {
@@ -492,7 +493,7 @@ static uint64_t portion(struct sim_net *net, enum sim_way way, uint64_t most, bo
 
 static ssize_t sim_recv(struct kvf_resp_io *io, const struct iovec *iov, int n)
 {
-	struct sim_net *net = net_of(io);
+	struct sim_net *net = io->net_arg;
 	struct sim_conn *c = conn_of(io);
 	uint64_t room = length_of(io, iov, n, true), left;
 	struct sim_pipe *pipe;
@@ -546,7 +547,7 @@ static void send_some(struct sim_net *net, struct sim_conn *c, const struct iove
 
 static ssize_t sim_send(struct kvf_resp_io *io, const struct iovec *iov, int n)
 {
-	struct sim_net *net = net_of(io);
+	struct sim_net *net = io->net_arg;
 	struct sim_conn *c = conn_of(io);
 	uint64_t most = length_of(io, iov, n, false), room;
 	struct sim_pipe *pipe;
@@ -574,7 +575,7 @@ static ssize_t sim_send(struct kvf_resp_io *io, const struct iovec *iov, int n)
 
 static int sim_watch(struct kvf_resp_io *io, struct kvf_tier_host *host, struct kvf_watch *watch, unsigned events)
 {
-	struct sim_net *net = net_of(io);
+	struct sim_net *net = io->net_arg;
 	struct sim_conn *c = io->fd < 0 && !events ? NULL : conn_of(io);
 
 	(void)host;

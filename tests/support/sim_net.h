@@ -41,6 +41,7 @@ struct sim_net_faults {
 struct sim_net_habits {
 	uint64_t latency_min_ns, latency_max_ns;
 	uint32_t shorter; /* ppm: a call moves less than it could */
+	uint32_t pieces;  /* ppm: an answer comes in parts, each in its own time */
 	uint32_t again;	  /* ppm: a call says that it cannot now, and could */
 	uint32_t buffer;  /* bytes that may be under way to the server; 0: as many as there are */
 	bool at_once;	  /* a connect is over when the call returns, as with a socket of this machine */

@@ -187,18 +187,15 @@ static bool take_for(struct sim_redis *redis, struct sim_value *v, struct sim_va
 static void spoil_payload(struct sim_redis *redis, struct sim_value *v)
 {
 	v->damaged = true;
-	switch (below(redis, 4)) {
-	case 0:
+	if (!below(redis, 4)) {
 		fill(v, (const uint8_t *)"not what was written here", below(redis, 25));
-		break;
-	case 1:
-		if (take_for(redis, v, any(redis)))
-			break;
-		flip(redis, v);
-		break;
-	default:
-		flip(redis, v);
+		return;
 	}
+	/* Most of what it holds is no payload. */
+	for (uint64_t tries = below(redis, 16); tries; tries--)
+		if (take_for(redis, v, any(redis)))
+			return;
+	flip(redis, v);
 }
 
 void sim_store_damage(struct sim_redis *redis, struct sim_value *v)
