@@ -22,6 +22,7 @@ struct bench {
 	const char *dir; /* of disk and overlap; NULL: one of its own */
 	const char *url; /* of overlap: a server; NULL: none */
 	uint64_t kib; /* of disk: only chunks of this size; 0: all */
+	uint64_t passes; /* of disk: how often a slice goes over its bytes */
 	bool recovery; /* of disk: only that */
 	struct json_out json; /* of --json; writes to /dev/null without it */
 };

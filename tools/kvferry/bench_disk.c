@@ -48,16 +48,16 @@ static struct bench_side fio_slice(struct disk_bench *d, uint32_t kind, const ch
 {
 	static char text[65536];
 	char command[2048];
-	struct bench_side s = {.bytes = (double)n * d->t.slot_bytes};
+	struct bench_side s = {.bytes = (double)(d->b->passes * n) * d->t.slot_bytes};
 	double usr, sys, speed;
 	size_t used;
 	FILE *f;
 
 	snprintf(command, sizeof(command),
 		"fio --name=x --filename='%s'/fio.bin --rw=%s --bs=%u --size=%" PRIu64
-		" --ioengine=%s --iodepth=%u --direct=1 --overwrite=1 --scramble_buffers=0 --mem=%s "
+		" --io_size=%" PRIu64 " --ioengine=%s --iodepth=%u --direct=1 --overwrite=1 --scramble_buffers=0 --mem=%s "
 		"--output-format=json 2>&1",
-		d->t.dir, kind == KVF_REQ_PUT ? "write" : "read", d->t.slot_bytes, n * d->t.slot_bytes, engine, DEPTH,
+		d->t.dir, kind == KVF_REQ_PUT ? "write" : "read", d->t.slot_bytes, n * d->t.slot_bytes, d->b->passes * n * d->t.slot_bytes, engine, DEPTH,
 		d->fio_mem);
 	f = popen(command, "r");
 	used = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
@@ -78,6 +78,22 @@ static struct bench_side fio_slice(struct disk_bench *d, uint32_t kind, const ch
 
 /* ---- one comparison ---- */
 
+static struct bench_side our_slice(struct disk_bench *d, uint32_t kind, uint64_t n)
+{
+	struct bench_side sum = {0, 0, 0};
+
+	for (uint64_t i = 0; i < d->b->passes; i++) {
+		uint64_t first = kind == KVF_REQ_GET ? d->next_key - n : d->next_key;
+		struct bench_side one = bench_tier_slice(&d->t, kind, first, n);
+
+		d->next_key += kind == KVF_REQ_PUT ? n : 0;
+		sum.seconds += one.seconds;
+		sum.cpu += one.cpu;
+		sum.bytes += one.bytes;
+	}
+	return sum;
+}
+
 /* Chunks in turn: the tier first, then fio first. */
 static int measure(struct disk_bench *d, uint32_t kind, const char *engine, uint64_t n, struct bench_pairs *speed,
 	struct bench_pairs *work)
@@ -88,8 +104,7 @@ static int measure(struct disk_bench *d, uint32_t kind, const char *engine, uint
 
 		if (p % 2)
 			theirs = fio_slice(d, kind, engine, n);
-		ours = bench_tier_slice(&d->t, kind, kind == KVF_REQ_GET ? d->next_key - n : d->next_key, n);
-		d->next_key += kind == KVF_REQ_PUT ? n : 0;
+		ours = our_slice(d, kind, n);
 		if (p % 2 == 0)
 			theirs = fio_slice(d, kind, engine, n);
 		if (theirs.seconds <= 0)

@@ -15,6 +15,7 @@ enum option {
 	OPT_DIR,
 	OPT_URL,
 	OPT_KIB,
+	OPT_PASSES,
 	OPT_RECOVERY,
 	OPT_JSON,
 	OPT_HELP,
@@ -31,6 +32,7 @@ static const struct tool_opt opts[N_OPTIONS] = {
 	[OPT_DIR] = {"--dir", "DIR", "disk, overlap: a folder is made in it, and removed; default /var/tmp", false},
 	[OPT_URL] = {"--url", "URL", "overlap: a server of yours that takes part; what is stored there stays", false},
 	[OPT_KIB] = {"--kib", "N", "disk: only chunks of 64, 1024, 4096, 16384 or 32768 KiB", false},
+	[OPT_PASSES] = {"--passes", "N", "disk: each slice goes over its bytes so often; default 1", false},
 	[OPT_RECOVERY] = {"--recovery", NULL, "disk: only recovery, of 8192 slots of 4 MiB", false},
 	[OPT_JSON] = {"--json", "FILE", "results for machines", false},
 	[OPT_HELP] = {"--help", NULL, "this text", false},
@@ -153,10 +155,12 @@ static int parse(struct tool_args *a, struct bench *b, int argc, char **argv, si
 	b->brief = a->given[OPT_SHORT] != NULL;
 	b->recovery = a->given[OPT_RECOVERY] != NULL;
 	b->slices = BENCH_SLICES;
+	b->passes = 1;
 	if ((rc = tool_arg_u64(a, OPT_SLICES, 1, BENCH_MAX_SLICES - 2, &b->slices)) != TOOL_OK ||
 		(rc = tool_arg_u64(a, OPT_TOKEN_BYTES, 64, UINT64_C(1) << 20, &b->token_bytes)) !=
 			TOOL_OK ||
-		(rc = tool_arg_u64(a, OPT_KIB, 64, 32768, &b->kib)) != TOOL_OK)
+		(rc = tool_arg_u64(a, OPT_KIB, 64, 32768, &b->kib)) != TOOL_OK ||
+		(rc = tool_arg_u64(a, OPT_PASSES, 1, 64, &b->passes)) != TOOL_OK)
 		return rc;
 	b->dir = a->given[OPT_DIR];
 	b->cuda = a->given[OPT_DEVICE] && strcmp(a->given[OPT_DEVICE], "cuda") == 0;
