@@ -12,16 +12,22 @@
 
 /* ---- the kernel's ---- */
 
+/* The socket takes no more while so much was not sent yet. On loopback an answer to old bytes makes the kernel send what
+ * waits, receiver's part included, inside of our next call: all of its 4 MiB made turns of more than 500 us. */
+#define UNSENT_MAX (2 * 1024 * 1024)
+
 static void set_options(struct kvf_resp_io *io, int family)
 {
 	int on = 1;
+	int unsent = UNSENT_MAX;
 
 	if (family == AF_UNIX)
 		return;
 	/* Without them it is slower, or notices a dead peer later: no reason to refuse. */
 	(void)setsockopt(io->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	(void)setsockopt(io->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	io->syscalls += 2;
+	(void)setsockopt(io->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+	io->syscalls += 3;
 }
 
 static int socket_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)
