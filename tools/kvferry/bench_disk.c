@@ -55,8 +55,8 @@ static struct bench_side fio_slice(struct disk_bench *d, uint32_t kind, const ch
 
 	snprintf(command, sizeof(command),
 		"fio --name=x --filename='%s'/fio.bin --rw=%s --bs=%u --size=%" PRIu64
-		" --io_size=%" PRIu64 " --ioengine=%s --iodepth=%u --direct=1 --overwrite=1 --scramble_buffers=0 --mem=%s "
-		"--output-format=json 2>&1",
+		" --io_size=%" PRIu64 " --ioengine=%s --iodepth=%u --direct=1 --overwrite=1 --scramble_buffers=0 "
+		"--mem=%s --output-format=json 2>&1",
 		d->t.dir, kind == KVF_REQ_PUT ? "write" : "read", d->t.slot_bytes, n * d->t.slot_bytes,
 		d->b->passes * n * d->t.slot_bytes, engine, DEPTH, d->fio_mem);
 	f = popen(command, "r");

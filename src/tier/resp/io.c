@@ -12,8 +12,8 @@
 
 /* ---- the kernel's ---- */
 
-/* The socket takes no more while so much was not sent yet. On loopback an answer to old bytes makes the kernel send what
- * waits, receiver's part included, inside of our next call: all of its 4 MiB made turns of more than 500 us. */
+/* The socket takes no more while so much was not sent yet. On loopback an answer to old bytes makes the kernel send
+ * what waits, receiver's part included, inside of our next call: all of its 4 MiB made turns of more than 500 us. */
 #define UNSENT_MAX (2 * 1024 * 1024)
 
 static void set_options(struct kvf_resp_io *io, int family)
