@@ -262,6 +262,33 @@ static void test_cancel_half_way(void)
 	CU_ASSERT(half > 0);
 }
 
+/* Reads without end, more than the depth takes: recovery ends and a put gets down all the same. */
+static void test_reads_without_end(void)
+{
+	static struct stage s;
+	bool put = false;
+
+	begin(&s, 6, 0);
+	CU_ASSERT_EQUAL(drig_put_range(&s.r, 0, 20), 20);
+	s.o.depth = 1;
+	reopen(&s);
+	while (!drig_stats(&s.r).recovered)
+		drig_turn(&s.r);
+	s.r.req[9].reserved0 = 0;
+	for (uint32_t turn = 0; turn < 2000 && s.r.req[9].reserved0 != 2; turn++) {
+		for (uint32_t i = 0; i < 4; i++)
+			if (s.r.req[i].reserved0 != 1)
+				CU_ASSERT_TRUE(drig_submit(&s.r, i, KVF_REQ_GET, 100));
+		put = put || drig_submit(&s.r, 9, KVF_REQ_PUT, 50);
+		drig_turn(&s.r);
+	}
+	CU_ASSERT_EQUAL(s.r.req[9].reserved0, 2);
+	CU_ASSERT_EQUAL(s.r.req[9].status, KVF_OK);
+	drig_settle(&s.r);
+	CU_ASSERT_EQUAL(drig_stats(&s.r).recovered, 21);
+	end(&s);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -272,6 +299,7 @@ int main(int argc, char **argv)
 		{"wipes_are_synced", test_wipes_are_synced},
 		{"close_syncs", test_close_syncs},
 		{"cancel_half_way", test_cancel_half_way},
+		{"reads_without_end", test_reads_without_end},
 	};
 
 	return kvf_test_main("disk_remove", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -8,6 +8,8 @@
 /* Handing over a transfer costs microseconds, and more for every page of it. */
 #define STARTS_PER_PUMP 16u
 #define BYTES_PER_PUMP (8 * KVF_MIB)
+/* Of so many transfers one goes to whoever would come last: reads without end let writes and recovery go on. */
+#define FAIR 8u
 
 void kvf_aio_init(struct kvf_aio *aio, struct kvf_mem *mem, uint32_t depth, uint64_t max_bytes)
 {
@@ -166,7 +168,10 @@ static bool may_start(const struct kvf_aio *aio, const struct kvf_aio_op *op)
 /* Returns false when nothing more can be started. */
 static bool start_one(struct kvf_aio *aio)
 {
-	for (int k = 0; k < KVF_AIO_CLASSES; k++) {
+	bool last_first = aio->started % FAIR == FAIR - 1;
+
+	for (int i = 0; i < KVF_AIO_CLASSES; i++) {
+		int k = last_first ? KVF_AIO_CLASSES - 1 - i : i;
 		struct kvf_aio_op *op;
 		uint64_t bytes;
 

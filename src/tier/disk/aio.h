@@ -8,8 +8,8 @@
  * preadv and pwritev in bounded slices: file systems without O_DIRECT, kernels without anything
  *
  * Tests plug in a fourth. kvf_aio keeps the queues: reads go before writes, writes before
- * background work, and at most `depth` operations and `max_bytes` bytes are in the kernel's hands.
- * Short transfers are continued here.
+ * background work, but for one start in eight, where it is the other way round; at most `depth`
+ * operations and `max_bytes` bytes are in the kernel's hands. Short transfers are continued here.
  */
 #ifndef KVF_TIER_DISK_AIO_H
 #define KVF_TIER_DISK_AIO_H
