@@ -16,18 +16,28 @@
  * what waits, receiver's part included, inside of our next call: all of its 4 MiB made turns of more than 500 us. */
 #define UNSENT_MAX (2 * 1024 * 1024)
 
+/* An idle connection whose other end is gone is found out within half a minute, not by the first request for it. */
+#define IDLE_S 15
+#define PROBE_S 5
+#define PROBES 3
+
+static void set(struct kvf_resp_io *io, int level, int option, int value)
+{
+	/* Without it it is slower, or notices a dead peer later: no reason to refuse. */
+	(void)setsockopt(io->fd, level, option, &value, sizeof(value));
+	io->syscalls++;
+}
+
 static void set_options(struct kvf_resp_io *io, int family)
 {
-	int on = 1;
-	int unsent = UNSENT_MAX;
-
 	if (family == AF_UNIX)
 		return;
-	/* Without them it is slower, or notices a dead peer later: no reason to refuse. */
-	(void)setsockopt(io->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	(void)setsockopt(io->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	(void)setsockopt(io->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
-	io->syscalls += 3;
+	set(io, IPPROTO_TCP, TCP_NODELAY, 1);
+	set(io, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+	set(io, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set(io, IPPROTO_TCP, TCP_KEEPIDLE, IDLE_S);
+	set(io, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_S);
+	set(io, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
 }
 
 static int socket_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets as the Redis tier has them: what is asked of the kernel, what their ends look like. */
+#include "tests/harness.h"
+#include "tier/resp/io.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE (256u * 1024u)
+
+static struct kvf_resp_io io;
+static int peer = -1;
+
+static void settle(short events)
+{
+	struct pollfd p = { .fd = io.fd, .events = events };
+
+	CU_ASSERT_EQUAL(poll(&p, 1, 5000), 1);
+}
+
+/* Both ends of a TCP connection over loopback. */
+static void connect_both(void)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(addr);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int rc;
+
+	CU_ASSERT_FATAL(listener >= 0 && !bind(listener, (struct sockaddr *)(void *)&addr, n) && !listen(listener, 1) &&
+			!getsockname(listener, (struct sockaddr *)(void *)&addr, &n));
+	kvf_resp_io_init(&io, NULL, NULL);
+	rc = kvf_resp_io_connect(&io, (struct sockaddr *)(void *)&addr, n);
+	CU_ASSERT_FATAL(rc == KVF_OK || rc == KVF_EAGAIN);
+	peer = accept(listener, NULL, NULL);
+	close(listener);
+	CU_ASSERT_FATAL(peer >= 0);
+	settle(POLLOUT);
+	CU_ASSERT_EQUAL(kvf_resp_io_connected(&io), KVF_OK);
+}
+
+static void end(void)
+{
+	kvf_resp_io_close(&io);
+	CU_ASSERT_EQUAL(io.fd, -1);
+	if (peer >= 0)
+		close(peer);
+	peer = -1;
+}
+
+static int option(int level, int name)
+{
+	int value = -1;
+	socklen_t n = sizeof(value);
+
+	CU_ASSERT_EQUAL(getsockopt(io.fd, level, name, &value, &n), 0);
+	return value;
+}
+
+static void test_options(void)
+{
+	connect_both();
+	CU_ASSERT_EQUAL(option(IPPROTO_TCP, TCP_NODELAY), 1);
+	CU_ASSERT_EQUAL(option(IPPROTO_TCP, TCP_NOTSENT_LOWAT), 2 * 1024 * 1024);
+	CU_ASSERT_EQUAL(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+	/* Found out within half a minute. */
+	CU_ASSERT(option(IPPROTO_TCP, TCP_KEEPIDLE) +
+			  option(IPPROTO_TCP, TCP_KEEPINTVL) * option(IPPROTO_TCP, TCP_KEEPCNT) <=
+		  30);
+	end();
+}
+
+static void test_full(void)
+{
+	static uint8_t bytes[PIECE];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	uint64_t sent = 0;
+	int64_t n = 0;
+
+	connect_both();
+	/* Nobody reads: it is full some time, and says what to wait for. */
+	while (sent < 1024u * (uint64_t)PIECE && (n = kvf_resp_io_send(&io, &iov, 1)) > 0)
+		sent += (uint64_t)n;
+	CU_ASSERT_EQUAL(n, KVF_EAGAIN);
+	CU_ASSERT_EQUAL(io.want, KVF_WATCH_WRITE);
+	while (sent) {
+		ssize_t k = recv(peer, bytes, sizeof(bytes), 0);
+
+		CU_ASSERT_FATAL(k > 0);
+		sent -= (uint64_t)k;
+	}
+	settle(POLLOUT);
+	CU_ASSERT(kvf_resp_io_send(&io, &iov, 1) > 0);
+	end();
+}
+
+static void test_ends(void)
+{
+	struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+	char text[8] = "";
+	struct iovec iov = { text, sizeof(text) };
+
+	connect_both();
+	CU_ASSERT_EQUAL(kvf_resp_io_recv(&io, &iov, 1), KVF_EAGAIN);
+	CU_ASSERT_EQUAL(io.want, KVF_WATCH_READ);
+	/* What was said before the end is read before it. */
+	CU_ASSERT_EQUAL(send(peer, "+OK\r\n", 5, 0), 5);
+	close(peer);
+	peer = -1;
+	settle(POLLIN);
+	CU_ASSERT_EQUAL(kvf_resp_io_recv(&io, &iov, 1), 5);
+	settle(POLLIN);
+	CU_ASSERT_EQUAL(kvf_resp_io_recv(&io, &iov, 1), KVF_EIO);
+	end();
+
+	connect_both();
+	CU_ASSERT_EQUAL(setsockopt(peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
+	close(peer);
+	peer = -1;
+	settle(POLLIN);
+	/* No SIGPIPE either: the program would not be here any more. */
+	CU_ASSERT_EQUAL(kvf_resp_io_send(&io, &iov, 1), KVF_EIO);
+	CU_ASSERT_EQUAL(kvf_resp_io_send(&io, &iov, 1), KVF_EIO);
+	end();
+}
+
+int main(int argc, char **argv)
+{
+	static const struct kvf_test tests[] = {
+		{ "options", test_options },
+		{ "full", test_full },
+		{ "ends", test_ends },
+	};
+
+	return kvf_test_main("resp_io", tests, KVF_ARRAY_LEN(tests), argc, argv);
+}
