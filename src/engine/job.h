@@ -47,6 +47,7 @@ struct kvf_move {
 	uint8_t failed_tier; /* number + 1 of the tier whose get it waited for; 0: a store's gather */
 	bool in_ram;	/* was there when the operation looked */
 	bool owns_fill; /* store: its gather is the entry's fill */
+	bool bereft; /* failed because a store did that it waited for */
 	bool summed;	/* its checksum is known (store), or was right (retrieve) */
 	struct kvf_tier *tier; /* retrieve: where it will be loaded from, once chosen */
 	int32_t status; /* FAILED: kvf_status */

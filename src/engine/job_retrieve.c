@@ -155,12 +155,14 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 			let_go(e, move);
 		if (move->state != KVF_MOVE_FAILED)
 			continue;
-		/* Its own copy failed, or it never got its chunk: the latter is tried once more, further down. */
-		if (!move->retried && move->entry == KVF_NIL && !job->stop) {
+		/* Its own copy failed, or it never got its chunk: the latter is tried once more, further down. Stores
+		 * of others that failed, one after the other, are no try. */
+		if ((!move->retried || move->bereft) && move->entry == KVF_NIL && !job->stop) {
 			/* Why another operation's store failed is no reason of ours. */
 			if (!move->failed_tier)
 				move->reason = KVF_REASON_NONE;
-			move->retried = 1;
+			move->bereft = false;
+			move->retried += !move->retried;
 			move->state = KVF_MOVE_NEW;
 			continue;
 		}

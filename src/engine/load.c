@@ -170,6 +170,7 @@ static void wake_waiters(struct kvf_engine *e, struct kvf_fill *fill, enum kvf_r
 			move->reason = (uint8_t)reason;
 			move->status = status;
 			move->entry = KVF_NIL;
+			move->bereft = !fill->tier;
 		} else {
 			move->state = KVF_MOVE_READY;
 			kvf_entry_pin(e, move->entry);
