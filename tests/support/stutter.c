@@ -69,32 +69,36 @@ static void admit(struct stutter_orders *o, int listener, const char *server_soc
 static bool pass(struct stutter_orders *o, struct pair *p, int way)
 {
 	struct way *w = &p->way[way];
+	/* Read once: as soon as bytes are handed on, whoever they are for may give the next order. */
+	const int64_t flip_at = o->flip_at[way], reset_at = o->reset_at[way];
 	size_t n = w->n;
 	ssize_t k;
+	int error;
 
 	if (o->piece && n > o->piece)
 		n = o->piece;
-	if (o->reset_at[way] >= 0 && (int64_t)n > o->reset_at[way])
-		n = (size_t)o->reset_at[way];
-	if (o->flip_at[way] >= 0 && o->flip_at[way] < (int64_t)n)
-		w->buf[w->at + (size_t)o->flip_at[way]] ^= 1;
+	if (reset_at >= 0 && (int64_t)n > reset_at)
+		n = (size_t)reset_at;
+	if (flip_at >= 0 && flip_at < (int64_t)n)
+		w->buf[w->at + (size_t)flip_at] ^= 1;
 	k = n ? send(p->fd[!way], w->buf + w->at, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-	if (k < 0)
-		return errno == EAGAIN;
+	error = k < 0 ? errno : 0;
+	k = k < 0 ? 0 : k;
 	/* What was changed but not taken is changed back. */
-	if (o->flip_at[way] >= k && o->flip_at[way] < (int64_t)n)
-		w->buf[w->at + (size_t)o->flip_at[way]] ^= 1;
-	if (o->flip_at[way] >= 0)
-		o->flip_at[way] = o->flip_at[way] < k ? -1 : o->flip_at[way] - k;
+	if (flip_at >= k && flip_at < (int64_t)n)
+		w->buf[w->at + (size_t)flip_at] ^= 1;
+	if (error)
+		return error == EAGAIN;
+	if (flip_at >= 0)
+		o->flip_at[way] = flip_at < k ? -1 : flip_at - k;
 	w->at += (size_t)k;
 	w->n -= (size_t)k;
 	o->passed[way] += (uint64_t)k;
-	if (o->reset_at[way] < 0)
+	if (reset_at < 0)
 		return true;
-	o->reset_at[way] -= k;
-	if (o->reset_at[way] > 0)
+	o->reset_at[way] = reset_at > k ? reset_at - k : -1;
+	if (reset_at > k)
 		return true;
-	o->reset_at[way] = -1;
 	return false;
 }
 
