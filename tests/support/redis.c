@@ -86,18 +86,33 @@ int redis_major(const char *program)
 	return at ? (int)strtol(at + 2, NULL, 10) : 0;
 }
 
-int redis_free_port(void)
+/* Port 0: any. Returns the one that could be had, or 0. */
+static int try_port(int port)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(addr);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int port = 0;
+	int got = 0;
 
+	addr.sin_port = htons((uint16_t)port);
 	if (fd >= 0 && !bind(fd, (struct sockaddr *)(void *)&addr, n) &&
 	    !getsockname(fd, (struct sockaddr *)(void *)&addr, &n))
-		port = ntohs(addr.sin_port);
+		got = ntohs(addr.sin_port);
 	if (fd >= 0)
 		close(fd);
+	return got;
+}
+
+/* A server of a cluster takes the port 10,000 above its own as well. */
+int redis_free_port(void)
+{
+	int port = 0;
+
+	for (int i = 0; i < 100; i++) {
+		port = try_port(0);
+		if (port && port + 10000 <= UINT16_MAX && try_port(port + 10000))
+			break;
+	}
 	return port;
 }
 
