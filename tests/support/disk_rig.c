@@ -85,6 +85,18 @@ static void fingerprint_of(uint8_t out[KVF_KEY_BYTES], const struct drig_options
 		out[i] = (uint8_t)mix(seed + i);
 }
 
+struct drig_options drig_small(char *dir, size_t cap, uint64_t slots)
+{
+	struct drig_options o = {.max_bytes = slots * DRIG_SLOT + 2 * 4096,
+		.segment_bytes = 1024 * DRIG_SLOT,
+		.grow_bytes = 16 * DRIG_SLOT,
+		.aio = KVF_AIO_WANT_SYNC};
+
+	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, cap), 0);
+	o.dirs = dir;
+	return o;
+}
+
 int drig_open(struct drig *r, const struct drig_options *o)
 {
 	struct kvf_disk_params params = {
@@ -397,4 +409,14 @@ void drig_segment(const struct drig_options *o, uint32_t i, char *out, size_t si
 	drig_own_dir(o, dir, sizeof(dir));
 	kvf_disk_seg_name(name, i);
 	snprintf(out, size, "%s/%s", dir, name);
+}
+
+void drig_fill(const struct drig_options *options, uint32_t n)
+{
+	struct drig r;
+
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, options), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, n), n);
+	drig_close(&r);
 }

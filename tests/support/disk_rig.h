@@ -14,6 +14,7 @@
 #include "tier/disk/disk.h"
 
 #define DRIG_BATCH 64u
+#define DRIG_SLOT 8192u /* where nothing else is asked for */
 
 struct drig_options {
 	const char *dirs;
@@ -50,6 +51,8 @@ struct drig {
 /* What a get brought. */
 enum drig_found { DRIG_RIGHT = 0, DRIG_MISS, DRIG_DETECTED, DRIG_FAILED, DRIG_WRONG };
 
+/* A disk of so many slots of 8 KiB, synchronous, in a directory of its own, whose path is put into dir. */
+struct drig_options drig_small(char *dir, size_t cap, uint64_t slots);
 int drig_open(struct drig *r, const struct drig_options *options);
 void drig_close(struct drig *r);
 /* One turn. */
@@ -67,6 +70,8 @@ int drig_clear(struct drig *r);
 enum drig_found drig_get(struct drig *r, uint32_t n);
 /* Puts [first, first + n), as many at a time as go; counts those that ended well. */
 uint32_t drig_put_range(struct drig *r, uint32_t first, uint32_t n);
+/* Opens, puts chunks [0, n), closes. */
+void drig_fill(const struct drig_options *options, uint32_t n);
 /* Gets [first, first + n): counts by enum drig_found. */
 void drig_get_range(struct drig *r, uint32_t first, uint32_t n, uint32_t count[5]);
 /* Fills in and submits request i of the rig, for chunk n. False: the tier is full. */

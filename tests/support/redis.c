@@ -194,6 +194,11 @@ bool redis_start(struct redis *r, const char *program, const char *const *args)
 	return redis_restart(r);
 }
 
+bool redis_begin(struct redis *r, const char *const *args)
+{
+	return redis_have("redis-server") && redis_start(r, "redis-server", args);
+}
+
 void redis_kill(struct redis *r)
 {
 	int status;

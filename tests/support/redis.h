@@ -30,6 +30,8 @@ bool redis_have(const char *program);
 int redis_major(const char *program);
 /* Starts it with more arguments (NULL-terminated; may be NULL), waits until it answers. */
 bool redis_start(struct redis *r, const char *program, const char *const *args);
+/* A redis-server, or the test is skipped: return where it is false. */
+bool redis_begin(struct redis *r, const char *const *args);
 /* The same once more, after redis_kill(). */
 bool redis_restart(struct redis *r);
 /* SIGKILL, and waits for its end. */

@@ -21,29 +21,11 @@
 #include "tests/support/disk_rig.h"
 #include "tier/disk/format.h"
 
-#define SLOT 8192u
-
 static char dir[3000];
 
 static struct drig_options options(uint64_t slots)
 {
-	struct drig_options o = {.max_bytes = slots * SLOT + 2 * 4096,
-		.segment_bytes = 1024 * SLOT,
-		.grow_bytes = 16 * SLOT,
-		.aio = KVF_AIO_WANT_SYNC};
-
-	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
-	o.dirs = dir;
-	return o;
-}
-
-static void fill(const struct drig_options *o, uint32_t n)
-{
-	struct drig r;
-
-	CU_ASSERT_EQUAL_FATAL(drig_open(&r, o), KVF_OK);
-	CU_ASSERT_EQUAL(drig_put_range(&r, 0, n), n);
-	drig_close(&r);
+	return drig_small(dir, sizeof(dir), slots);
 }
 
 static int segment_fd(const struct drig_options *o, uint32_t i)
@@ -77,13 +59,13 @@ static void test_permissions(void)
 	struct stat st;
 	struct drig r;
 
-	fill(&o, 4);
+	drig_fill(&o, 4);
 	drig_own_dir(&o, own, sizeof(own));
 	CU_ASSERT_EQUAL(stat(own, &st), 0);
 	CU_ASSERT_EQUAL(st.st_mode & 07777, 0700);
 	/* Opened up by somebody: made private again. */
 	CU_ASSERT_EQUAL(chmod(own, 0755), 0);
-	fill(&o, 4);
+	drig_fill(&o, 4);
 	CU_ASSERT_EQUAL(stat(own, &st), 0);
 	CU_ASSERT_EQUAL(st.st_mode & 07777, 0700);
 	/* A link in its place is not followed. */
@@ -121,7 +103,7 @@ static void test_segment_is_link(void)
 	struct drig r;
 	int fd;
 
-	fill(&o, 4);
+	drig_fill(&o, 4);
 	drig_segment(&o, 0, seg, sizeof(seg));
 	snprintf(other, sizeof(other), "%s/precious", dir);
 	fd = open(other, O_RDWR | O_CREAT, 0600);
@@ -144,10 +126,10 @@ static void test_foreign(void)
 	uint64_t before;
 	struct drig r;
 
-	fill(&o, 40);
+	drig_fill(&o, 40);
 	o.identity = 1; /* another model, same rank */
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
-	CU_ASSERT(drig_stats(&r).foreign_bytes >= 40 * SLOT);
+	CU_ASSERT(drig_stats(&r).foreign_bytes >= 40 * DRIG_SLOT);
 	/* What fits beside it leaves it alone ... */
 	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 4), 4);
 	CU_ASSERT_EQUAL(drig_stats(&r).reclaimed_files, 0);
@@ -170,7 +152,7 @@ static void test_foreign(void)
 	drig_close(&r);
 	/* One that is alive is neither counted nor touched; nor is another rank's. */
 	o = options(64);
-	fill(&o, 40);
+	drig_fill(&o, 40);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	{
 		struct drig_options p = o;
@@ -210,7 +192,7 @@ static void test_first_pages(void)
 	struct drig r;
 	int fd;
 
-	fill(&o, 20);
+	drig_fill(&o, 20);
 	fd = segment_fd(&o, 0);
 	poke(fd, 30, 0x10);
 	close(fd);
@@ -248,11 +230,11 @@ static void test_truncated(void)
 	struct drig r;
 	int fd;
 
-	fill(&o, 40);
+	drig_fill(&o, 40);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
 	fd = segment_fd(&o, 0);
-	CU_ASSERT_EQUAL(ftruncate(fd, 4096 + 20 * SLOT + 100), 0);
+	CU_ASSERT_EQUAL(ftruncate(fd, 4096 + 20 * DRIG_SLOT + 100), 0);
 	close(fd);
 	drig_get_range(&r, 0, 40, count);
 	CU_ASSERT_EQUAL(count[DRIG_RIGHT], 20);
@@ -305,8 +287,8 @@ static void test_min_free(void)
 	drig_close(&r);
 	/* What is left of the file system is used up in ever smaller steps. */
 	if (!statvfs(dir, &fs)) {
-		o.max_bytes = 4096 * (uint64_t)SLOT;
-		o.grow_bytes = 4096 * (uint64_t)SLOT;
+		o.max_bytes = 4096 * (uint64_t)DRIG_SLOT;
+		o.grow_bytes = 4096 * (uint64_t)DRIG_SLOT;
 		o.segment_bytes = o.grow_bytes;
 		o.min_free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize - 8 * KVF_MIB;
 		CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
@@ -322,9 +304,9 @@ static void test_min_free(void)
 
 static void swap_slots(int fd, uint32_t a, uint32_t b, uint32_t bytes, uint32_t at)
 {
-	static uint8_t one[SLOT], two[SLOT];
-	off_t x = (off_t)kvf_disk_slot_offset(SLOT, a) + at,
-	      y = (off_t)kvf_disk_slot_offset(SLOT, b) + at;
+	static uint8_t one[DRIG_SLOT], two[DRIG_SLOT];
+	off_t x = (off_t)kvf_disk_slot_offset(DRIG_SLOT, a) + at,
+	      y = (off_t)kvf_disk_slot_offset(DRIG_SLOT, b) + at;
 
 	CU_ASSERT_EQUAL(pread(fd, one, bytes, x), (ssize_t)bytes);
 	CU_ASSERT_EQUAL(pread(fd, two, bytes, y), (ssize_t)bytes);
@@ -342,12 +324,12 @@ static void test_swapped(void)
 		struct drig r;
 		int fd;
 
-		fill(&o, 40);
+		drig_fill(&o, 40);
 		CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 		drig_settle(&r);
 		fd = segment_fd(&o, 0);
 		for (uint32_t i = 0; i < 20; i += 2)
-			swap_slots(fd, i, i + 1, what == 0 ? SLOT : 4096, what == 2 ? 4096 : 0);
+			swap_slots(fd, i, i + 1, what == 0 ? DRIG_SLOT : 4096, what == 2 ? 4096 : 0);
 		if (what == 0) {
 			drig_get_range(&r, 20, 20, count);
 			CU_ASSERT_EQUAL(count[DRIG_RIGHT], 20);
@@ -374,7 +356,7 @@ static void test_swapped(void)
 static void test_stale_generation(void)
 {
 	struct drig_options o = options(64);
-	static uint8_t old[8 * SLOT];
+	static uint8_t old[8 * DRIG_SLOT];
 	struct drig r;
 	int fd;
 
@@ -394,7 +376,7 @@ static void test_stale_generation(void)
 	drig_settle(&r);
 	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 8), 8);
 	CU_ASSERT_EQUAL(
-		pwrite(fd, old, SLOT, (off_t)kvf_disk_slot_offset(SLOT, 12)), (ssize_t)SLOT);
+		pwrite(fd, old, DRIG_SLOT, (off_t)kvf_disk_slot_offset(DRIG_SLOT, 12)), (ssize_t)DRIG_SLOT);
 	drig_close(&r);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
@@ -419,7 +401,7 @@ static void test_bit_flips(void)
 
 	if (getenv("KVF_DISK_FLIPS"))
 		flips = (uint32_t)strtoul(getenv("KVF_DISK_FLIPS"), NULL, 10);
-	fill(&o, n_chunks);
+	drig_fill(&o, n_chunks);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
 	fd = segment_fd(&o, 0);
@@ -431,7 +413,7 @@ static void test_bit_flips(void)
 		seed = seed * 1664525u + 1013904223u;
 		at = (seed >> 3) % (256 + used);
 		at = at < 256 ? at : at - 256 + 4096;
-		poke(fd, (off_t)kvf_disk_slot_offset(SLOT, n) + at, (uint8_t)(1u << (seed >> 29)));
+		poke(fd, (off_t)kvf_disk_slot_offset(DRIG_SLOT, n) + at, (uint8_t)(1u << (seed >> 29)));
 		detected += drig_get(&r, n) == DRIG_DETECTED;
 		/* A payload's checksum is the engine's business: it tells the tier to forget the
 		 * chunk. */

@@ -19,30 +19,11 @@
 #include "tests/support/disk_rig.h"
 #include "tier/disk/format.h"
 
-#define SLOT 8192u
-
 static char dir[1000];
 
 static struct drig_options options(uint64_t slots)
 {
-	struct drig_options o = {.max_bytes = slots * SLOT + 2 * 4096,
-		.segment_bytes = 1024 * SLOT,
-		.grow_bytes = 16 * SLOT,
-		.aio = KVF_AIO_WANT_SYNC};
-
-	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
-	o.dirs = dir;
-	return o;
-}
-
-static void fill(const struct drig_options *o, uint32_t n)
-{
-	struct drig r;
-
-	CU_ASSERT_EQUAL_FATAL(drig_open(&r, o), KVF_OK);
-	drig_settle(&r);
-	CU_ASSERT_EQUAL(drig_put_range(&r, 0, n), n);
-	drig_close(&r);
+	return drig_small(dir, sizeof(dir), slots);
 }
 
 static void page_path(const struct drig_options *o, char *out, size_t size)
@@ -87,7 +68,7 @@ static void no_page(bool missing)
 	struct drig r;
 
 	for (int i = 0; i < 5; i++)
-		fill(&o, 4);
+		drig_fill(&o, 4);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
 	CU_ASSERT_EQUAL(drig_put(&r, 10), KVF_OK);
@@ -120,7 +101,7 @@ static void test_epochs_used_up(void)
 	struct drig_options o = options(64);
 	struct drig r;
 
-	fill(&o, 4);
+	drig_fill(&o, 4);
 	(void)set_epoch(&o, (1 << 24) - 2);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
@@ -154,7 +135,7 @@ static void test_lock_held_briefly(void)
 	int status;
 	pid_t pid;
 
-	fill(&o, 4);
+	drig_fill(&o, 4);
 	page_path(&o, path, sizeof(path));
 	{
 		int pipes[2];
@@ -188,9 +169,9 @@ static void test_tail(void)
 	char path[4096];
 	struct drig r;
 
-	fill(&o, 10);
+	drig_fill(&o, 10);
 	drig_segment(&o, 0, path, sizeof(path));
-	CU_ASSERT_EQUAL(truncate(path, 4096 + 16 * SLOT + 5000), 0);
+	CU_ASSERT_EQUAL(truncate(path, 4096 + 16 * DRIG_SLOT + 5000), 0);
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	CU_ASSERT_EQUAL(drig_du(dir), drig_stats(&r).bytes);
 	drig_settle(&r);
@@ -206,7 +187,7 @@ static void test_unusable_counts(void)
 	char path[4096], other[1100];
 	struct drig r;
 
-	fill(&o, 30);
+	drig_fill(&o, 30);
 	drig_segment(&o, 0, path, sizeof(path));
 	snprintf(other, sizeof(other), "%s/other", dir);
 	CU_ASSERT_EQUAL(link(path, other), 0);
@@ -227,8 +208,8 @@ static void test_descriptors(void)
 	struct drig r;
 	int next;
 
-	o.segment_bytes = o.grow_bytes = 4 * SLOT;
-	fill(&o, 60);
+	o.segment_bytes = o.grow_bytes = 4 * DRIG_SLOT;
+	drig_fill(&o, 60);
 	next = dup(0);
 	CU_ASSERT_FATAL(next >= 0);
 	close(next);
@@ -247,7 +228,7 @@ static void test_descriptors(void)
 	drig_close(&r);
 	/* A large disk has larger segments, not thousands of descriptors. */
 	o = options(20000);
-	o.segment_bytes = SLOT;
+	o.segment_bytes = DRIG_SLOT;
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 200), 200);
 	CU_ASSERT(drig_stats(&r).segments <= 4);
@@ -257,7 +238,7 @@ static void test_descriptors(void)
 /* ulimit -f: whoever writes behind it is killed by a signal. */
 static int limited(const struct drig_options *o)
 {
-	static const rlim_t limits[] = {20 * SLOT, 9 * SLOT, 100};
+	static const rlim_t limits[] = {20 * DRIG_SLOT, 9 * DRIG_SLOT, 100};
 	unsigned before = CU_get_number_of_failures();
 
 	for (size_t i = 0; i < KVF_ARRAY_LEN(limits); i++) {
@@ -304,7 +285,7 @@ static void test_others_files(void)
 	struct drig r;
 	int fd;
 
-	fill(&o, 40);
+	drig_fill(&o, 40);
 	drig_own_dir(&o, own, sizeof(own));
 	snprintf(path, sizeof(path), "%s/notes.txt", own);
 	fd = open(path, O_RDWR | O_CREAT, 0600);

@@ -15,11 +15,6 @@
 static struct redis server;
 static struct remote m;
 
-static bool begin(const char *const *args)
-{
-	return redis_have("redis-server") && redis_start(&server, "redis-server", args);
-}
-
 static void end(void)
 {
 	remote_close(&m);
@@ -138,7 +133,7 @@ static void test_damage(void)
 		{ long_side, true, 0 },
 	};
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	at = server.url;
 	for (size_t i = 0; i < KVF_ARRAY_LEN(all); i++) {
@@ -193,7 +188,7 @@ static void test_verify(void)
 {
 	char raw[64];
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	at = server.url;
 	verify(2);
@@ -220,7 +215,7 @@ static void test_not_there_at_first(void)
 {
 	struct kvf_completion c;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	redis_kill(&server);
 	remote_open(&m, server.url, NULL);
@@ -251,7 +246,7 @@ static void test_killed_and_restarted(void)
 	struct kvf_completion c;
 	struct kvf_tier_stats s;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -273,7 +268,7 @@ static void test_down_is_a_miss(void)
 {
 	uint64_t begun;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -305,7 +300,7 @@ static void test_hanging(void)
 	static const char *const settings[] = { "request_timeout", "0.5", NULL };
 	uint64_t begun;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, settings);
 	remote_store(&m, 1, TOKENS);
@@ -329,7 +324,7 @@ static void test_hanging(void)
 
 static void test_pause_and_sleep(void)
 {
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -359,7 +354,7 @@ static void refuses_writes(const char *log)
 
 static void test_out_of_memory(void)
 {
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -370,7 +365,7 @@ static void test_out_of_memory(void)
 
 static void test_read_only(void)
 {
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -468,7 +463,7 @@ static bool healed(void)
 static void test_storm(void)
 {
 	static const char *const settings[] = { "request_timeout", "0.3", NULL };
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, settings);
 	for (unsigned i = 0; i < 48; i++) {
@@ -504,7 +499,7 @@ static void test_name(void)
 	kvf_test_skip("built without c-ares");
 	return;
 #endif
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	/* In capitals it is no name that we know ourselves. */
 	snprintf(url, sizeof(url), "redis://LOCALHOST:%d", server.port);

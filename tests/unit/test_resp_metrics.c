@@ -19,11 +19,6 @@ static struct redis server;
 static struct remote m;
 static struct prom page;
 
-static bool begin(const char *const *args)
-{
-	return redis_have("redis-server") && redis_start(&server, "redis-server", args);
-}
-
 static void read_page(void)
 {
 	int n = kvf_metrics_text(m.rig.engine, NULL, 0);
@@ -77,7 +72,7 @@ static void test_works(void)
 	char label[64];
 	uint64_t at_first;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -123,7 +118,7 @@ static void test_no_server(void)
 
 static void test_down(void)
 {
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	redis_kill(&server);
 	remote_open(&m, server.url, NULL);
@@ -139,7 +134,7 @@ static void test_hangs(void)
 {
 	static const char *const settings[] = { "request_timeout", "0.2", NULL };
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, settings);
 	remote_store(&m, 1, TOKENS);
@@ -156,7 +151,7 @@ static void test_refuses(void)
 	static const char *const settings[] = { "password", "hush-wrong", NULL };
 	static const char *const args[] = { "--requirepass", "hush-right", NULL };
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	redis_call(&server, NULL, "CONFIG", "SET", "maxmemory", "1", NULL);
@@ -185,7 +180,7 @@ static void test_lies(void)
 {
 	struct stutter proxy;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	CU_ASSERT_TRUE_FATAL(stutter_start(&proxy, server.socket));
 	remote_open(&m, proxy.url, NULL);

@@ -18,11 +18,6 @@
 static struct redis server;
 static struct remote m;
 
-static bool begin(const char *const *args)
-{
-	return redis_have("redis-server") && redis_start(&server, "redis-server", args);
-}
-
 static void end(void)
 {
 	remote_close(&m);
@@ -62,7 +57,7 @@ static void test_evicts(void)
 	uint64_t hit = 0;
 	long used;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -91,7 +86,7 @@ static void test_loads(void)
 	static const char *const slow[] = { "--key-load-delay", "60000", "--loading-process-events-interval-bytes",
 					    "1024", NULL };
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	CU_ASSERT_EQUAL(remote_store(&m, 1, TOKENS).level, KVF_LEVEL_REMOTE);
@@ -108,7 +103,7 @@ static void test_is_busy(void)
 {
 	struct redis second;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	CU_ASSERT_EQUAL(remote_store(&m, 1, TOKENS).level, KVF_LEVEL_REMOTE);
@@ -131,7 +126,7 @@ static void test_is_clustered(void)
 {
 	static const char *const args[] = { "--cluster-enabled", "yes", NULL };
 
-	if (!begin(args))
+	if (!redis_begin(&server, args))
 		return;
 	remote_open(&m, server.url, NULL);
 	CU_ASSERT_EQUAL(remote_store(&m, 1, TOKENS).level, KVF_LEVEL_INDEXED);
@@ -188,7 +183,7 @@ static void test_other_length(void)
 {
 	char raw[64];
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	snprintf(raw, sizeof(raw), "resp://127.0.0.1:%d", server.port);
 	other_length(server.url, "*kv_bytes", true);

@@ -18,11 +18,6 @@
 static struct redis server;
 static struct remote m;
 
-static bool begin(const char *const *args)
-{
-	return redis_have("redis-server") && redis_start(&server, "redis-server", args);
-}
-
 /* LMCache's name of chunk `chunk` of the sequence with this content number. */
 static void name_of(uint64_t number, uint32_t chunk, const char *seed, char *name, size_t size)
 {
@@ -81,7 +76,7 @@ static void test_redis(void)
 	const char *v;
 	size_t n;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	share(server.url, NULL, 3);
 	for (uint32_t i = 0; i < CHUNKS; i++) {
@@ -104,7 +99,7 @@ static void test_redis(void)
 
 static void test_unix(void)
 {
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	share(server.unix_url, NULL, 3);
 	redis_kill(&server);
@@ -115,7 +110,7 @@ static void test_raw(void)
 	static const char *const settings[] = { "save_chunk_meta", "false", "PYTHONHASHSEED", "0", NULL };
 	char url[128], name[256];
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	snprintf(url, sizeof(url), "resp://127.0.0.1:%d", server.port);
 	share(url, settings, 2);
@@ -131,7 +126,7 @@ static void test_valkey(void)
 	char url[128], name[256];
 	long ttl;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	snprintf(url, sizeof(url), "valkey://127.0.0.1:%d", server.port);
 	redis_call(&server, NULL, "SELECT", "3", NULL);
@@ -147,7 +142,7 @@ static void test_partial_chunks(void)
 	static const char *const settings[] = { "save_unfull_chunk", "true", NULL };
 	struct kvf_completion c;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, settings);
 	c = remote_store(&m, 1, TOKENS + 7);
@@ -165,7 +160,7 @@ static void test_remove(void)
 {
 	struct kvf_op op;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
@@ -186,7 +181,7 @@ static void test_lookup_is_one_flight(void)
 	struct kvf_op op;
 	uint64_t id, calls, out;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);

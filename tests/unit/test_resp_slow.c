@@ -16,11 +16,6 @@
 static struct redis server;
 static struct remote m;
 
-static bool begin(const char *const *args)
-{
-	return redis_have("redis-server") && redis_start(&server, "redis-server", args);
-}
-
 static void end(void)
 {
 	remote_close(&m);
@@ -37,7 +32,7 @@ static void test_drops(void)
 	struct kvf_tier_stats s;
 	uint32_t found = 0;
 
-	if (!begin(NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	remote_open(&m, server.url, NULL);
 	redis_pause(&server);
