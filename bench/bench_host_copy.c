@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "base/compiler.h"
+#include "bench_stats.h"
 #include "device/device.h"
 #include "tests/gen_layout.h"
+#include "tool.h"
 
 #define CHUNK 256u
 #define CHUNKS 32u
@@ -54,10 +55,7 @@ struct variant {
 /* CPU time: neighbours on the machine then disturb less. */
 static double now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+	return (double)tool_thread_cpu_ns() * 1e-9;
 }
 
 static void complete(struct kvf_device_host *host, struct kvf_copy *copy, int status)
@@ -192,39 +190,9 @@ static double run_memcpy(struct slot *slot, uint32_t direction)
 	return now() - start;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *v, unsigned n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-/* Bootstrap interval of the median, 95 %. */
-static void interval(const double *v, unsigned n, double *low, double *high)
-{
-	static double medians[1000], sample[MAX_PAIRS];
-	struct gen_rng rng = { 3 };
-	unsigned i, k;
-
-	for (i = 0; i < KVF_ARRAY_LEN(medians); i++) {
-		for (k = 0; k < n; k++)
-			sample[k] = v[gen_below(&rng, n)];
-		medians[i] = median(sample, n);
-	}
-	qsort(medians, KVF_ARRAY_LEN(medians), sizeof(*medians), by_value);
-	*low = medians[25];
-	*high = medians[974];
-}
-
 static void measure(struct bench *b, const struct variant *v, uint32_t direction, unsigned pairs)
 {
-	static double ratio[MAX_PAIRS], plain[MAX_PAIRS];
+	static double ratio[MAX_PAIRS], plain[MAX_PAIRS], sample[MAX_PAIRS];
 	double low, high, ours, theirs;
 	unsigned i;
 
@@ -245,10 +213,10 @@ static void measure(struct bench *b, const struct variant *v, uint32_t direction
 		ratio[i - 2] = theirs / ours;
 		plain[i - 2] = (double)b->plan.payload_bytes / theirs;
 	}
-	interval(ratio, pairs, &low, &high);
+	bench_interval(ratio, pairs, sample, &low, &high);
 	printf("%-34s %-8s %8" PRIu64 " %7zu %6.2f  %.3f [%.3f, %.3f]\n", v->what,
 	       direction == KVF_COPY_GATHER ? "store" : "retrieve", b->slots[0].pieces[0].bytes, b->slots[0].n,
-	       median(plain, pairs) * 1e-9, median(ratio, pairs), low, high);
+	       bench_median(plain, pairs) * 1e-9, bench_median(ratio, pairs), low, high);
 	fflush(stdout);
 }
 

@@ -26,12 +26,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bench_stats.h"
 #include "cache/evict.h"
 #include "cache/index.h"
 #include "token/keys.h"
+#include "tool.h"
 
 #define PATH 64u
 #define CHUNK 256u /* tokens */
@@ -238,14 +239,6 @@ MEASURED(miss)
 MEASURED(memory)
 MEASURED(memory_many)
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * KVF_NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 static int open_counter(void)
 {
 	struct perf_event_attr attr = {
@@ -268,13 +261,6 @@ static uint64_t count_instructions(const struct bench *b)
 	return n;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static struct figure measure(
 	struct bench *b, const char *name, void (*op)(struct bench *, uint64_t))
 {
@@ -283,15 +269,14 @@ static struct figure measure(
 	uint64_t instructions = count_instructions(b);
 
 	for (unsigned int s = 0; s < SLICES; s++) {
-		uint64_t t = now_ns();
+		uint64_t t = tool_thread_cpu_ns();
 
 		op(b, n);
-		ns[s] = (double)(now_ns() - t) / (double)n;
+		ns[s] = (double)(tool_thread_cpu_ns() - t) / (double)n;
 	}
 	instructions = count_instructions(b) - instructions;
-	qsort(ns, SLICES, sizeof(ns[0]), by_size);
 	return (struct figure){ .name = name,
-		.ns = ns[SLICES / 2],
+		.ns = bench_median(ns, SLICES),
 		.instructions = (double)instructions / (double)(n * SLICES) };
 }
 
@@ -335,10 +320,10 @@ static void run_size(struct bench *b, uint32_t n, struct figure *figure)
 	b->made = 0;
 	if (b->scatter)
 		scatter(b, n);
-	t = now_ns();
+	t = tool_thread_cpu_ns();
 	for (uint32_t i = 0; i < n; i++)
 		store_chunk(b);
-	fill_ns = (double)(now_ns() - t) / n;
+	fill_ns = (double)(tool_thread_cpu_ns() - t) / n;
 	b->oldest = 0;
 	/* Used in random order, paths are evicted in random order, and new ones take their scattered entries. */
 	for (int round = 0; round < 2; round++) {

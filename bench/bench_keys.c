@@ -12,17 +12,16 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include <openssl/evp.h>
 
 #include "base/compiler.h"
 #include "base/mem.h"
+#include "bench_stats.h"
 #include "token/seq.h"
+#include "tool.h"
 
 #define MAX_PAIRS 10000
-#define RESAMPLES 2000
 
 struct setup {
 	const char *name;
@@ -41,53 +40,9 @@ static const struct setup setups[] = {
 	{"prompt of 103,662, chunks of 16", 16, 0, 103662, 103662, 1},
 };
 
-static double cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, size_t n)
-{
-	qsort(v, n, sizeof(*v), compare_doubles);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-/* 95 % interval of the median of v. */
-static void bootstrap(const double *v, size_t n, double *low, double *high)
-{
-	double *medians = malloc(RESAMPLES * sizeof(*medians));
-	double *sample = malloc(n * sizeof(*sample));
-	uint64_t state = 1;
-
-	if (!medians || !sample)
-		exit(3);
-	for (size_t i = 0; i < RESAMPLES; i++) {
-		for (size_t k = 0; k < n; k++) {
-			state = state * 6364136223846793005u + 1442695040888963407u;
-			sample[k] = v[(state >> 33) % n];
-		}
-		medians[i] = median(sample, n);
-	}
-	qsort(medians, RESAMPLES, sizeof(*medians), compare_doubles);
-	*low = medians[RESAMPLES / 40];
-	*high = medians[RESAMPLES - 1 - RESAMPLES / 40];
-	free(medians);
-	free(sample);
-}
-
 static double run_append(struct kvf_seq_env *env, const struct setup *s, const uint32_t *tokens)
 {
-	double spent = 0, begin;
+	uint64_t spent = 0, begin;
 
 	for (unsigned int i = 0; i < s->repeat; i++) {
 		struct kvf_seq *seq;
@@ -95,33 +50,33 @@ static double run_append(struct kvf_seq_env *env, const struct setup *s, const u
 		if (kvf_seq_new(env, NULL, &seq) != KVF_OK ||
 			kvf_seq_add(seq, tokens, s->before) != KVF_OK)
 			exit(3);
-		begin = cpu_ns();
+		begin = tool_thread_cpu_ns();
 		for (size_t at = 0; at < s->tokens; at += s->step)
 			if (kvf_seq_add(seq, tokens + s->before + at,
 				    kvf_min_u64(s->step, s->tokens - at)) != KVF_OK)
 				exit(3);
-		spent += cpu_ns() - begin;
+		spent += tool_thread_cpu_ns() - begin;
 		kvf_seq_free(seq);
 	}
-	return spent / s->repeat;
+	return (double)spent / s->repeat;
 }
 
 static double run_hash(const struct setup *s, const uint32_t *tokens)
 {
-	double begin = cpu_ns();
+	double begin = tool_thread_cpu_ns();
 	uint8_t out[32];
 
 	for (unsigned int i = 0; i < s->repeat; i++)
 		if (EVP_Digest(tokens + s->before, s->tokens * sizeof(*tokens), out, NULL,
 			    EVP_sha256(), NULL) != 1)
 			exit(3);
-	return (cpu_ns() - begin) / s->repeat;
+	return (double)(tool_thread_cpu_ns() - begin) / s->repeat;
 }
 
 static void measure(
 	struct kvf_mem *mem, const struct setup *s, const uint32_t *tokens, size_t pairs)
 {
-	static double append[MAX_PAIRS], hash[MAX_PAIRS], ratio[MAX_PAIRS];
+	static double append[MAX_PAIRS], hash[MAX_PAIRS], ratio[MAX_PAIRS], sample[MAX_PAIRS];
 	struct kvf_seq_env env = {.mem = mem, .chunk_size = s->chunk_size};
 	double low, high;
 
@@ -136,11 +91,11 @@ static void measure(
 			hash[at] = run_hash(s, tokens);
 		ratio[at] = append[at] / hash[at];
 	}
-	bootstrap(ratio, pairs, &low, &high);
+	bench_interval(ratio, pairs, sample, &low, &high);
 	printf("%-36s append %7.3f ns/token %9.2f us   SHA-256 %6.3f ns/token   ratio %.3f [%.3f, "
 	       "%.3f]\n",
-		s->name, median(append, pairs) / (double)s->tokens, median(append, pairs) / 1e3,
-		median(hash, pairs) / (double)s->tokens, median(ratio, pairs), low, high);
+		s->name, bench_median(append, pairs) / (double)s->tokens, bench_median(append, pairs) / 1e3,
+		bench_median(hash, pairs) / (double)s->tokens, bench_median(ratio, pairs), low, high);
 }
 
 int main(int argc, char **argv)

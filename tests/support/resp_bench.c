@@ -9,15 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/compiler.h"
 #include "base/hist.h"
+#include "bench_stats.h"
 #include "loop/loop.h"
 #include "tier/resp/tier.h"
+#include "tool.h"
 
 #define MAX_PAIRS 400u
-#define BOOTSTRAPS 2000
 #define BUDGET (1024u * 1024u) /* of a turn: the engine's */
 #define KEYS 4u
 #define RENEW 6u
@@ -51,18 +51,7 @@ const char resp_bench_usage[] =
 
 static double now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static uint64_t thread_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return (double)tool_now_ns() * 1e-9;
 }
 
 static void die(const char *what)
@@ -85,7 +74,7 @@ static void complete(struct kvf_tier_host *host, struct kvf_tier_req *req, int s
 static uint64_t now_ns(struct kvf_tier_host *host)
 {
 	(void)host;
-	return (uint64_t)(now() * 1e9);
+	return tool_now_ns();
 }
 
 static int watch(struct kvf_tier_host *host, struct kvf_watch *w, int fd, unsigned events)
@@ -168,12 +157,12 @@ static void ours(enum kvf_req_kind kind, unsigned key)
 		kvf_resp_ops.progress(b.tier, now_ns(NULL), BUDGET);
 	}
 	while (!b.done) {
-		uint64_t begun = thread_ns();
+		uint64_t begun = tool_thread_cpu_ns();
 		uint64_t moved;
 
 		kvf_loop_run(&b.loop);
 		moved = kvf_resp_ops.progress(b.tier, now_ns(NULL), BUDGET);
-		kvf_hist_add(&b.turns, thread_ns() - begun);
+		kvf_hist_add(&b.turns, tool_thread_cpu_ns() - begun);
 		if (!moved && !b.done && kvf_resp_ops.next_deadline_ns(b.tier)) {
 			kvf_loop_arm(&b.loop, false, 0, UINT64_MAX);
 			poll(&f, 1, 1000);
@@ -181,35 +170,6 @@ static void ours(enum kvf_req_kind kind, unsigned key)
 	}
 	if (b.status)
 		die(kvf_strerror(b.status));
-}
-
-/* ---- numbers ---- */
-
-static int by_value(const void *a, const void *c)
-{
-	double x = *(const double *)a, y = *(const double *)c;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, unsigned n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-static void bootstrap(const double *v, unsigned n, double *low, double *high)
-{
-	static double medians[BOOTSTRAPS], sample[MAX_PAIRS];
-
-	for (unsigned i = 0; i < BOOTSTRAPS; i++) {
-		for (unsigned k = 0; k < n; k++)
-			sample[k] = v[(unsigned)rand() % n];
-		medians[i] = median(sample, n);
-	}
-	qsort(medians, BOOTSTRAPS, sizeof(*medians), by_value);
-	*low = medians[BOOTSTRAPS / 40];
-	*high = medians[BOOTSTRAPS - BOOTSTRAPS / 40];
 }
 
 /* ---- slices ---- */
@@ -247,7 +207,7 @@ static void renew(bool raw, bool set, unsigned ops)
 
 static void measure(unsigned mib, bool raw, bool set)
 {
-	static double ratio[MAX_PAIRS], speed[MAX_PAIRS], others[MAX_PAIRS];
+	static double ratio[MAX_PAIRS], speed[MAX_PAIRS], others[MAX_PAIRS], sample[MAX_PAIRS];
 	unsigned ops = b.slice_mib > mib ? b.slice_mib / mib : 1;
 	uint64_t calls = 0, copied = 0;
 	double low, high, r, moved = (double)ops * mib;
@@ -274,12 +234,12 @@ static void measure(unsigned mib, bool raw, bool set)
 		speed[i] = moved / (first ? x : y);
 		others[i] = moved / (first ? y : x);
 	}
-	bootstrap(ratio, b.pairs, &low, &high);
-	r = median(ratio, b.pairs);
+	bench_interval(ratio, b.pairs, sample, &low, &high);
+	r = bench_median(ratio, b.pairs);
 	printf("%s %3u MiB %-9s %7.0f MiB/s, %s %7.0f MiB/s, ratio %.2f [%.2f, %.2f], %.1f system calls/MiB, "
 	       "%" PRIu64 " bytes copied/value, CPU of a turn p99.9 %" PRIu64 " us, longest %" PRIu64 " us\n",
-	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", median(speed, b.pairs), b.other->name,
-	       median(others, b.pairs), r, low, high, (double)calls / (moved * b.pairs), copied / (ops * b.pairs),
+	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", bench_median(speed, b.pairs), b.other->name,
+	       bench_median(others, b.pairs), r, low, high, (double)calls / (moved * b.pairs), copied / (ops * b.pairs),
 	       kvf_hist_quantile(&b.turns, 0.999) / 1000, b.turns.max / 1000);
 	fflush(stdout);
 	close_tier();

@@ -7,6 +7,7 @@
 #ifndef KVFERRY_BENCH_H
 #define KVFERRY_BENCH_H
 
+#include "bench_stats.h"
 #include "json_out.h"
 #include "replay.h"
 
@@ -38,8 +39,6 @@ struct bench_ratio {
 	double ratio, low, high; /* median of a/b, and the bootstrap's 95 % interval of it */
 };
 
-double bench_median(double *v, size_t n); /* sorts v */
-double bench_quantile(double *v, size_t n, double q); /* sorts v */
 void bench_compare(const struct bench_pairs *pairs, struct bench_ratio *out);
 
 /* An engine over a device of its own, for benches: pool of `slots` chunks, all of it there. */

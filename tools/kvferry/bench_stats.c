@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Medians, and how far to trust them. */
+/* See bench_stats.h. */
 #include <stdlib.h>
 
 #include "bench.h"
@@ -33,10 +33,27 @@ double bench_median(double *v, size_t n)
 	return bench_quantile(v, n, 0.5);
 }
 
+void bench_interval(const double *v, size_t n, double *sample, double *low, double *high)
+{
+	double medians[RESAMPLES];
+	struct wl_rng rng;
+
+	*low = *high = 0;
+	if (n == 0)
+		return;
+	wl_rng_seed(&rng, 1);
+	for (size_t k = 0; k < RESAMPLES; k++) {
+		for (size_t i = 0; i < n; i++)
+			sample[i] = v[wl_rng_below(&rng, n)];
+		medians[k] = bench_median(sample, n);
+	}
+	*low = bench_quantile(medians, RESAMPLES, 0.025);
+	*high = bench_quantile(medians, RESAMPLES, 0.975);
+}
+
 void bench_compare(const struct bench_pairs *pairs, struct bench_ratio *out)
 {
-	double ratio[BENCH_MAX_SLICES], sample[BENCH_MAX_SLICES], medians[RESAMPLES];
-	struct wl_rng rng;
+	double ratio[BENCH_MAX_SLICES], sample[BENCH_MAX_SLICES];
 	size_t n = pairs->n;
 
 	for (size_t i = 0; i < n; i++)
@@ -47,13 +64,6 @@ void bench_compare(const struct bench_pairs *pairs, struct bench_ratio *out)
 	out->b = bench_median(sample, n);
 	for (size_t i = 0; i < n; i++)
 		ratio[i] = pairs->a[i] / pairs->b[i];
-	wl_rng_seed(&rng, 1);
-	for (size_t k = 0; k < RESAMPLES && n > 0; k++) {
-		for (size_t i = 0; i < n; i++)
-			sample[i] = ratio[wl_rng_below(&rng, n)];
-		medians[k] = bench_median(sample, n);
-	}
-	out->low = n ? bench_quantile(medians, RESAMPLES, 0.025) : 0;
-	out->high = n ? bench_quantile(medians, RESAMPLES, 0.975) : 0;
+	bench_interval(ratio, n, sample, &out->low, &out->high);
 	out->ratio = bench_median(ratio, n);
 }
