@@ -7,19 +7,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/fake/fake_cuda.h"
+#include "tool.h"
 
 uint64_t now_ns(void *unused)
 {
-	struct timespec t;
-
-	if (b.fake)
-		return fake_cuda_now(unused);
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * KVF_NS_PER_S + (uint64_t)t.tv_nsec;
+	return b.fake ? fake_cuda_now(unused) : tool_now_ns();
 }
 
 void result(const char *unit, double value, const char *format, ...)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/compiler.h"
@@ -20,6 +19,7 @@
 #include "tests/fake/fake_cuda.h"
 #include "tests/gen_layout.h"
 #include "tests/ref_layout.h"
+#include "tool.h"
 
 #define OPS (&kvf_device_cuda_ops)
 #define SLOTS 4u
@@ -146,12 +146,7 @@ static void put_on_device(struct rig *rig)
 
 static uint64_t clock_ns(void *unused)
 {
-	struct timespec t;
-
-	if (m.fake)
-		return fake_cuda_now(unused);
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return m.fake ? fake_cuda_now(unused) : tool_now_ns();
 }
 
 static bool rig_open(struct rig *rig, enum kvf_copy_way way, bool word)

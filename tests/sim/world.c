@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "tool.h"
 
 #define DRAIN_TURNS_MAX 200000u
 
@@ -68,12 +69,7 @@ bool world_tier_unsure(const struct world *w, uint32_t t, const uint8_t *key)
 
 uint64_t world_now(const struct world *w)
 {
-	struct timespec ts;
-
-	if (!w->o.real_time)
-		return w->now_ns;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * KVF_NS_PER_S + (uint64_t)ts.tv_nsec;
+	return w->o.real_time ? tool_now_ns() : w->now_ns;
 }
 
 static uint64_t any_now(void *arg)

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tests/harness.h"
+#include "tool.h"
 
 static const struct kvf_cuda_api *card; /* NULL: the fake */
 
@@ -43,12 +43,7 @@ int cuda_rig_devices(void)
 
 uint64_t cuda_rig_now(void *unused)
 {
-	struct timespec t;
-
-	if (!card)
-		return fake_cuda_now(unused);
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * KVF_NS_PER_S + (uint64_t)t.tv_nsec;
+	return card ? tool_now_ns() : fake_cuda_now(unused);
 }
 
 /* Between a card's memory and the host's, to the end. */

@@ -14,10 +14,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/compiler.h"
+#include "tool.h"
 
 #define MAX_PAIRS 16
 #define RING (1u << 20)
@@ -41,14 +41,6 @@ struct pair {
 
 static struct pair pairs[MAX_PAIRS];
 static uint64_t delay_ns;
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void admit(int listener, const char *server_socket)
 {
@@ -87,13 +79,13 @@ static bool take_in(struct way *w, int fd)
 		return k < 0 && errno == EAGAIN;
 	w->in += (uint64_t)k;
 	w->piece[w->tail % PIECES].end = w->in;
-	w->piece[w->tail++ % PIECES].due_ns = now_ns() + delay_ns;
+	w->piece[w->tail++ % PIECES].due_ns = tool_now_ns() + delay_ns;
 	return true;
 }
 
 static bool let_out(struct way *w, int fd)
 {
-	while (w->head != w->tail && w->piece[w->head % PIECES].due_ns <= now_ns()) {
+	while (w->head != w->tail && w->piece[w->head % PIECES].due_ns <= tool_now_ns()) {
 		size_t at = w->out % RING, n = (size_t)(w->piece[w->head % PIECES].end - w->out);
 		ssize_t k = send(fd, w->ring + at, n < RING - at ? n : RING - at, MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -121,7 +113,7 @@ static uint64_t next_due(void)
 
 static void sleep_until(struct pollfd *fds, nfds_t n, uint64_t due)
 {
-	uint64_t now = now_ns(), ns = due <= now ? 0 : due - now;
+	uint64_t now = tool_now_ns(), ns = due <= now ? 0 : due - now;
 	struct timespec t;
 
 	if (ns > 100000000)

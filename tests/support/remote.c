@@ -6,19 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tests/harness.h"
+#include "tool.h"
 
 #define GIVE_UP_NS 60000000000ull
-
-uint64_t remote_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void collect(enum kvf_log_level level, const char *scope, const char *msg, void *user)
 {
@@ -52,7 +44,7 @@ void remote_open(struct remote *m, const char *url, const char *const *settings)
 static void sleep_once(struct remote *m, uint64_t until_ns)
 {
 	struct pollfd p = { .fd = kvf_fd(m->rig.engine), .events = POLLIN };
-	uint64_t now = remote_now_ns();
+	uint64_t now = tool_now_ns();
 	uint64_t due = kvf_next_deadline_ns(m->rig.engine);
 
 	if (due > until_ns)
@@ -63,9 +55,9 @@ static void sleep_once(struct remote *m, uint64_t until_ns)
 
 void remote_idle(struct remote *m, unsigned ms)
 {
-	uint64_t end = remote_now_ns() + ms * 1000000ull;
+	uint64_t end = tool_now_ns() + ms * 1000000ull;
 
-	while (remote_now_ns() < end) {
+	while (tool_now_ns() < end) {
 		if (kvf_poll(m->rig.engine, NULL, 0) < 0)
 			CU_FAIL_FATAL("poll");
 		m->polls++;
@@ -76,16 +68,16 @@ void remote_idle(struct remote *m, unsigned ms)
 struct kvf_completion remote_run(struct remote *m, struct kvf_op *op, unsigned timeout_ms)
 {
 	struct kvf_completion c;
-	uint64_t id, give_up = remote_now_ns() + GIVE_UP_NS;
+	uint64_t id, give_up = tool_now_ns() + GIVE_UP_NS;
 
 	if (timeout_ms)
 		op->deadline_ns = kvf_now_ns(m->rig.engine) + timeout_ms * 1000000ull;
 	id = rig_submit(&m->rig, op);
-	while (remote_now_ns() < give_up) {
-		uint64_t before = remote_now_ns(), took;
+	while (tool_now_ns() < give_up) {
+		uint64_t before = tool_now_ns(), took;
 		int n = kvf_poll(m->rig.engine, &c, 1);
 
-		took = remote_now_ns() - before;
+		took = tool_now_ns() - before;
 		if (took > m->longest_wait_ns)
 			m->longest_wait_ns = took;
 		CU_ASSERT_FATAL(n >= 0);
@@ -106,13 +98,13 @@ struct kvf_completion remote_run(struct remote *m, struct kvf_op *op, unsigned t
 
 void remote_close(struct remote *m)
 {
-	uint64_t give_up = remote_now_ns() + GIVE_UP_NS;
+	uint64_t give_up = tool_now_ns() + GIVE_UP_NS;
 	int rc;
 
 	kvf_seq_close(m->rig.seq);
 	CU_ASSERT_EQUAL(kvf_verify(m->rig.engine), KVF_OK);
 	CU_ASSERT_EQUAL(kvf_engine_shutdown(m->rig.engine, KVF_SHUTDOWN_DRAIN, KVF_NO_DEADLINE), KVF_OK);
-	while (!kvf_engine_idle(m->rig.engine) && remote_now_ns() < give_up) {
+	while (!kvf_engine_idle(m->rig.engine) && tool_now_ns() < give_up) {
 		struct kvf_completion c[8];
 
 		kvf_poll(m->rig.engine, c, 8);

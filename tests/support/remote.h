@@ -31,6 +31,5 @@ struct kvf_completion remote_lookup(struct remote *m, unsigned timeout_ms);
 /* Polls for so long. */
 void remote_idle(struct remote *m, unsigned ms);
 struct kvf_tier_stats remote_stats(struct remote *m);
-uint64_t remote_now_ns(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include "tests/harness.h"
 #include "tests/support/redis.h"
 #include "tests/support/remote.h"
+#include "tool.h"
 
 #define CHUNKS 5u
 #define TOKENS (CHUNKS * RIG_CHUNK)
@@ -201,11 +202,11 @@ static void test_verify(void)
 /* Until hits come back, at most so long. */
 static unsigned ms_until_back(unsigned most)
 {
-	uint64_t begun = remote_now_ns();
+	uint64_t begun = tool_now_ns();
 
-	while (remote_now_ns() - begun < most * MS) {
+	while (tool_now_ns() - begun < most * MS) {
 		if (remote_fetch(&m, 1, TOKENS, 1000).tokens == TOKENS)
-			return (unsigned)((remote_now_ns() - begun) / MS);
+			return (unsigned)((tool_now_ns() - begun) / MS);
 		remote_idle(&m, 20);
 	}
 	return most;
@@ -273,10 +274,10 @@ static void test_down_is_a_miss(void)
 	remote_open(&m, server.url, NULL);
 	remote_store(&m, 1, TOKENS);
 	redis_kill(&server);
-	begun = remote_now_ns();
+	begun = tool_now_ns();
 	for (int i = 0; i < 20; i++)
 		CU_ASSERT_EQUAL(remote_fetch(&m, 1, TOKENS, 5000).tokens, 0);
-	CU_ASSERT(remote_now_ns() - begun < 2000 * MS);
+	CU_ASSERT(tool_now_ns() - begun < 2000 * MS);
 	CU_ASSERT(remote_stats(&m).errors > 0);
 	CU_ASSERT_EQUAL(remote_stats(&m).timeouts, 0);
 	redis_restart(&server);
@@ -308,10 +309,10 @@ static void test_hanging(void)
 	for (int i = 0; i < 4; i++) {
 		struct kvf_completion c;
 
-		begun = remote_now_ns();
+		begun = tool_now_ns();
 		c = remote_fetch(&m, 1, TOKENS, 200);
 		CU_ASSERT_EQUAL(c.tokens, 0);
-		CU_ASSERT(remote_now_ns() - begun < 400 * MS);
+		CU_ASSERT(tool_now_ns() - begun < 400 * MS);
 	}
 	remote_idle(&m, 700);
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "it does not answer"));
