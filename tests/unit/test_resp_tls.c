@@ -8,61 +8,20 @@
 
 #include "tests/harness.h"
 #include "tests/support/certs.h"
-#include "tests/support/redis.h"
 #include "tests/support/remote.h"
-#include "tests/support/resp_rig.h"
+#include "tests/support/tls_server.h"
 
 #define CHUNKS 5u
 #define TOKENS (CHUNKS * RIG_CHUNK)
 
-static struct redis server;
+static struct tls_server server;
 static struct remote m;
-static char dir[100], ca[128], other_ca[128], cert[128], key[128], client_cert[128], client_key[128], port[16];
-static char url[96];
-
-/* What the server shows is for `alt`; clients must show a certificate where `both`. */
-static bool begin(const char *alt, const char *both)
-{
-	static const char *args[16];
-
-	if (!redis_have("redis-server"))
-		return false;
-#ifndef HAVE_LIBSSL
-	kvf_test_skip("built without libssl");
-	return false;
-#endif
-	if (kvf_test_tmpdir(dir, sizeof(dir)) || !certs_make_ca(dir, "ca") || !certs_make_ca(dir, "other") ||
-	    !certs_make(dir, "ca", "server", alt) || !certs_make(dir, "ca", "client", "DNS:client")) {
-		CU_FAIL("no certificates");
-		return false;
-	}
-	snprintf(ca, sizeof(ca), "%s/ca.pem", dir);
-	snprintf(other_ca, sizeof(other_ca), "%s/other.pem", dir);
-	snprintf(cert, sizeof(cert), "%s/server.pem", dir);
-	snprintf(key, sizeof(key), "%s/server.key", dir);
-	snprintf(client_cert, sizeof(client_cert), "%s/client.pem", dir);
-	snprintf(client_key, sizeof(client_key), "%s/client.key", dir);
-	snprintf(port, sizeof(port), "%d", redis_free_port());
-	snprintf(url, sizeof(url), "rediss://127.0.0.1:%s", port);
-	args[0] = "--tls-port";
-	args[1] = port;
-	args[2] = "--tls-cert-file";
-	args[3] = cert;
-	args[4] = "--tls-key-file";
-	args[5] = key;
-	args[6] = "--tls-ca-cert-file";
-	args[7] = ca;
-	args[8] = "--tls-auth-clients";
-	args[9] = both;
-	args[10] = NULL;
-	return redis_start(&server, "redis-server", args);
-}
 
 static bool works(const char *const *settings)
 {
 	uint32_t tokens;
 
-	remote_open(&m, url, settings);
+	remote_open(&m, server.url, settings);
 	remote_store(&m, 1, TOKENS);
 	tokens = remote_fetch(&m, 1, TOKENS, 3000).tokens;
 	remote_close(&m);
@@ -71,15 +30,15 @@ static bool works(const char *const *settings)
 
 static void test_verified(void)
 {
-	const char *const good[] = { "kvf_tls_ca_file", ca, NULL };
-	const char *const foreign[] = { "kvf_tls_ca_file", other_ca, NULL };
+	const char *const good[] = { "kvf_tls_ca_file", server.ca, NULL };
+	const char *const foreign[] = { "kvf_tls_ca_file", server.other_ca, NULL };
 	const char *const blind[] = { "kvf_tls_verify", "false", NULL };
-	const char *const named[] = { "kvf_tls_ca_file", ca, "kvf_tls_server_name", "elsewhere.test", NULL };
+	const char *const named[] = { "kvf_tls_ca_file", server.ca, "kvf_tls_server_name", "elsewhere.test", NULL };
 
-	if (!begin("IP:127.0.0.1", "no"))
+	if (!tls_server_begin(&server, "IP:127.0.0.1", "no"))
 		return;
 	CU_ASSERT_TRUE(works(good));
-	CU_ASSERT_EQUAL(strtol(redis_call(&server, NULL, "DBSIZE", NULL), NULL, 10), 3 * (long)CHUNKS);
+	CU_ASSERT_EQUAL(strtol(redis_call(&server.redis, NULL, "DBSIZE", NULL), NULL, 10), 3 * (long)CHUNKS);
 	/* Whose authority we do not know, and the system's: no. */
 	CU_ASSERT_FALSE(works(foreign));
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "the server's certificate: "));
@@ -89,54 +48,55 @@ static void test_verified(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "ostname mismatch"));
 	CU_ASSERT_TRUE(works(blind));
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.rig.text, "kvf_tls_verify: false"));
-	redis_kill(&server);
+	redis_kill(&server.redis);
 }
 
 static void test_named_and_client(void)
 {
-	const char *const both[] = { "kvf_tls_ca_file", ca, "kvf_tls_server_name", "redis.test",
-				     "kvf_tls_cert_file", client_cert, "kvf_tls_key_file", client_key, NULL };
-	const char *const alone[] = { "kvf_tls_ca_file", ca, "kvf_tls_server_name", "redis.test", NULL };
+	const char *const both[] = { "kvf_tls_ca_file", server.ca, "kvf_tls_server_name", "redis.test",
+				     "kvf_tls_cert_file", server.client_cert, "kvf_tls_key_file",
+				     server.client_key, NULL };
+	const char *const alone[] = { "kvf_tls_ca_file", server.ca, "kvf_tls_server_name", "redis.test", NULL };
 
-	if (!begin("DNS:redis.test", "yes"))
+	if (!tls_server_begin(&server, "DNS:redis.test", "yes"))
 		return;
 	CU_ASSERT_TRUE(works(both));
 	CU_ASSERT_FALSE(works(alone));
-	redis_kill(&server);
+	redis_kill(&server.redis);
 }
 
 static void test_lost(void)
 {
-	const char *const good[] = { "kvf_tls_ca_file", ca, NULL };
+	const char *const good[] = { "kvf_tls_ca_file", server.ca, NULL };
 
-	if (!begin("IP:127.0.0.1", "no"))
+	if (!tls_server_begin(&server, "IP:127.0.0.1", "no"))
 		return;
-	remote_open(&m, url, good);
+	remote_open(&m, server.url, good);
 	CU_ASSERT_EQUAL(remote_store(&m, 1, TOKENS).level, KVF_LEVEL_REMOTE);
-	redis_kill(&server);
-	redis_restart(&server);
+	redis_kill(&server.redis);
+	redis_restart(&server.redis);
 	CU_ASSERT_EQUAL(remote_fetch(&m, 1, TOKENS, 2000).tokens, 0);
 	CU_ASSERT_EQUAL(remote_stats(&m).errors, 0);
 	CU_ASSERT_EQUAL(remote_store(&m, 1, TOKENS).level, KVF_LEVEL_REMOTE);
 	CU_ASSERT_EQUAL(remote_fetch(&m, 1, TOKENS, 2000).tokens, TOKENS);
 	remote_close(&m);
-	redis_kill(&server);
+	redis_kill(&server.redis);
 }
 
 /* What was good yesterday. */
 static void test_expired(void)
 {
-	const char *const good[] = { "kvf_tls_ca_file", ca, NULL };
+	const char *const good[] = { "kvf_tls_ca_file", server.ca, NULL };
 
-	if (!begin("IP:127.0.0.1", "no"))
+	if (!tls_server_begin(&server, "IP:127.0.0.1", "no"))
 		return;
-	redis_kill(&server);
-	CU_ASSERT_TRUE_FATAL(certs_make_expired(dir, "ca", "server", "IP:127.0.0.1"));
-	CU_ASSERT_TRUE_FATAL(redis_restart(&server));
+	redis_kill(&server.redis);
+	CU_ASSERT_TRUE_FATAL(certs_make_expired(server.dir, "ca", "server", "IP:127.0.0.1"));
+	CU_ASSERT_TRUE_FATAL(redis_restart(&server.redis));
 	CU_ASSERT_FALSE(works(good));
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "certificate has expired"));
-	CU_ASSERT_EQUAL(strtol(redis_call(&server, NULL, "DBSIZE", NULL), NULL, 10), 0);
-	redis_kill(&server);
+	CU_ASSERT_EQUAL(strtol(redis_call(&server.redis, NULL, "DBSIZE", NULL), NULL, 10), 0);
+	redis_kill(&server.redis);
 }
 
 /* Two large values go out at once to a server that took a rest, and turns are down to nothing: a record that was begun
@@ -148,13 +108,9 @@ static void test_small_turns(void)
 	struct resp_ask a[2];
 	uint8_t *slots[2];
 
-	if (!begin("IP:127.0.0.1", "no"))
+	if (!tls_server_begin(&server, "IP:127.0.0.1", "no"))
 		return;
-	kvf_resp_options_init(&rig.opt);
-	snprintf(rig.opt.host, sizeof(rig.opt.host), "127.0.0.1");
-	rig.opt.port = (uint16_t)strtoul(port, NULL, 10);
-	rig.opt.tls = true;
-	snprintf(rig.opt.ca_file, sizeof(rig.opt.ca_file), "%s", ca);
+	tls_server_options(&server, &rig.opt);
 	rig.opt.format = KVF_RESP_RAW;
 	rig.opt.verify = KVF_RESP_NO_VERIFY;
 	CU_ASSERT_TRUE_FATAL(resp_rig_open(&rig, big));
@@ -163,14 +119,14 @@ static void test_small_turns(void)
 		usleep(1000);
 	}
 	CU_ASSERT_EQUAL(rig.tier->connects, 4);
-	redis_pause(&server);
+	redis_pause(&server.redis);
 	for (unsigned i = 0; i < 2; i++) {
 		slots[i] = calloc(1, KVF_SLOT_HEADER_BYTES + big);
 		resp_rig_submit(&rig, &a[i], KVF_REQ_PUT, i, slots[i]);
 	}
 	resp_rig_settle(&rig);
 	CU_ASSERT(rig.tier->conn[2].send_blocked && rig.tier->conn[3].send_blocked);
-	redis_go_on(&server);
+	redis_go_on(&server.redis);
 	for (unsigned i = 0; i < 20000 && !(a[0].done && a[1].done); i++)
 		if (!resp_rig_turn(&rig, 1))
 			usleep(500);
@@ -183,21 +139,21 @@ static void test_small_turns(void)
 	CU_ASSERT_STRING_EQUAL(rig.log, "");
 	resp_rig_close(&rig);
 	close(rig.listener);
-	redis_kill(&server);
+	redis_kill(&server.redis);
 }
 
 /* A key behind a passphrase is refused, though somebody would type it in: a library has no terminal. */
 static void test_locked_key(void)
 {
-	const char *const locked[] = { "kvf_tls_ca_file", ca, "kvf_tls_cert_file", client_cert, "kvf_tls_key_file",
-				       client_key, NULL };
+	const char *const locked[] = { "kvf_tls_ca_file", server.ca, "kvf_tls_cert_file", server.client_cert,
+				       "kvf_tls_key_file", server.client_key, NULL };
 	int typed[2], status = -1;
 	pid_t pid;
 
-	if (!begin("IP:127.0.0.1", "no"))
+	if (!tls_server_begin(&server, "IP:127.0.0.1", "no"))
 		return;
-	redis_kill(&server);
-	CU_ASSERT_TRUE_FATAL(certs_lock_key(dir, "client", "typed"));
+	redis_kill(&server.redis);
+	CU_ASSERT_TRUE_FATAL(certs_lock_key(server.dir, "client", "typed"));
 	CU_ASSERT_EQUAL_FATAL(pipe(typed), 0);
 	CU_ASSERT_EQUAL(write(typed[1], "typed\n", 6), 6);
 	fflush(NULL);
@@ -206,7 +162,7 @@ static void test_locked_key(void)
 		/* Without a terminal OpenSSL would ask here. */
 		setsid();
 		dup2(typed[0], 0);
-		_exit(remote_try_open(&m, url, locked) && strstr(m.rig.text, "kvf_tls_key_file") ? 0 : 1);
+		_exit(remote_try_open(&m, server.url, locked) && strstr(m.rig.text, "kvf_tls_key_file") ? 0 : 1);
 	}
 	waitpid(pid, &status, 0);
 	CU_ASSERT_EQUAL(status, 0);

@@ -96,12 +96,34 @@ static void secure(struct kvf_resp_conn *c)
 		kvf_resp_conn_break(c, KVF_ENOTSUP, KVF_RESP_T_TLS, why);
 }
 
+/* Certificates are replaced while we run. */
+static void renew(struct kvf_resp_tier *tier)
+{
+	char why[KVF_RESP_TLS_WHY];
+	bool news;
+
+	switch (kvf_resp_tls_renew(tier->tls, &news, why, sizeof(why))) {
+	case KVF_RESP_TLS_SAME:
+		break;
+	case KVF_RESP_TLS_RENEWED:
+		kvf_resp_log(tier, news ? KVF_LOG_WARNING : KVF_LOG_INFO, "%s: certificates and key were read again",
+			     tier->name);
+		break;
+	case KVF_RESP_TLS_KEPT:
+		kvf_resp_tier_trouble(tier, KVF_RESP_T_TLS_FILES);
+		if (news)
+			kvf_resp_log(tier, KVF_LOG_WARNING, "%s; what was read before stays in use", why);
+		break;
+	}
+}
+
 static void connected(struct kvf_resp_conn *c)
 {
 	if (!c->tier->tls) {
 		greet(c);
 		return;
 	}
+	renew(c->tier);
 	c->state = KVF_RESP_SECURING;
 	if (kvf_resp_tls_begin(c->tier->tls, &c->io)) {
 		kvf_resp_conn_break(c, KVF_ENOMEM, KVF_RESP_T_TLS, "no memory for TLS");

@@ -46,7 +46,7 @@ struct kvf_resp_options {
 	char password[KVF_RESP_SECRET];
 	char user_file[KVF_RESP_TEXT];	   /* read at each connect, before user and password */
 	char password_file[KVF_RESP_TEXT];
-	char ca_file[KVF_RESP_TEXT];
+	char ca_file[KVF_RESP_TEXT]; /* these three are read at open, and at a connect after they changed */
 	char cert_file[KVF_RESP_TEXT];
 	char key_file[KVF_RESP_TEXT];
 	char server_name[KVF_RESP_TEXT]; /* "": host */
@@ -71,11 +71,13 @@ void kvf_resp_options_init(struct kvf_resp_options *options);
  */
 int kvf_resp_url_parse(const char *url, struct kvf_report *report, struct kvf_resp_options *options);
 
-/* What goes wrong between us and a server. A connection that ends is counted once, an error in an answer once. */
+/* What goes wrong between us and a server. A connection that ends is counted once, an error in an answer once, files
+ * that cannot be used each time they changed. */
 enum kvf_resp_trouble {
 	KVF_RESP_T_RESOLVE = 0, /* its name has no address */
 	KVF_RESP_T_REFUSED,	/* no connection is to be had */
 	KVF_RESP_T_TLS,
+	KVF_RESP_T_TLS_FILES,	/* certificates or key changed, and cannot be used: those read before are */
 	KVF_RESP_T_AUTH,	/* user or password: NOAUTH, WRONGPASS, or files that cannot be read */
 	KVF_RESP_T_NOPERM,
 	KVF_RESP_T_RESET,	/* closed by the server or the network, or by us because a put was withdrawn half-way */

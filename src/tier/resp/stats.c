@@ -8,6 +8,7 @@ const char *kvf_resp_trouble_name(enum kvf_resp_trouble trouble)
 		[KVF_RESP_T_RESOLVE] = "resolve",
 		[KVF_RESP_T_REFUSED] = "refused",
 		[KVF_RESP_T_TLS] = "tls",
+		[KVF_RESP_T_TLS_FILES] = "tls_files",
 		[KVF_RESP_T_AUTH] = "auth",
 		[KVF_RESP_T_NOPERM] = "noperm",
 		[KVF_RESP_T_RESET] = "reset",

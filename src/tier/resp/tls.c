@@ -16,12 +16,14 @@
 #include <unistd.h>
 
 #include "base/compiler.h"
+#include "tier/resp/tls_ctx.h"
 
 struct kvf_resp_tls {
 	struct kvf_mem *mem;
-	SSL_CTX *ctx;
+	struct kvf_resp_tls_ctx ctx;
 	BIO_METHOD *bio;
 	bool verify;
+	bool kept; /* the files that are there now cannot be used */
 	bool name_is_address;
 	char name[KVF_RESP_TEXT];
 };
@@ -88,43 +90,6 @@ static BIO_METHOD *make_bio(void)
 
 /* ---- settings ---- */
 
-static int refuse_file(struct kvf_report *report, const char *key, const char *path)
-{
-	char why[128];
-
-	ERR_error_string_n(ERR_peek_last_error(), why, sizeof(why));
-	ERR_clear_error();
-	kvf_report_add(report, KVF_ERROR, "%s: \"%s\": %s", key, path, why);
-	return KVF_EIO;
-}
-
-/* OpenSSL's own would ask at the terminal. */
-static int no_passphrase(char *buf, int size, int writing, void *arg)
-{
-	(void)buf;
-	(void)size;
-	(void)writing;
-	(void)arg;
-	return -1;
-}
-
-static int load_files(struct kvf_resp_tls *tls, const struct kvf_resp_options *opt, struct kvf_report *report)
-{
-	const char *key = opt->key_file[0] ? opt->key_file : opt->cert_file;
-
-	if (opt->ca_file[0] && SSL_CTX_load_verify_locations(tls->ctx, opt->ca_file, NULL) != 1)
-		return refuse_file(report, "kvf_tls_ca_file", opt->ca_file);
-	if (!opt->ca_file[0] && opt->tls_verify && SSL_CTX_set_default_verify_paths(tls->ctx) != 1)
-		return refuse_file(report, "kvf_tls_ca_file", "the system's certificates");
-	if (opt->cert_file[0] && SSL_CTX_use_certificate_chain_file(tls->ctx, opt->cert_file) != 1)
-		return refuse_file(report, "kvf_tls_cert_file", opt->cert_file);
-	if (opt->cert_file[0] && SSL_CTX_use_PrivateKey_file(tls->ctx, key, SSL_FILETYPE_PEM) != 1)
-		return refuse_file(report, "kvf_tls_key_file", key);
-	if (opt->cert_file[0] && SSL_CTX_check_private_key(tls->ctx) != 1)
-		return refuse_file(report, "kvf_tls_key_file", key);
-	return KVF_OK;
-}
-
 static void choose_name(struct kvf_resp_tls *tls, const struct kvf_resp_options *opt)
 {
 	const char *name = opt->server_name[0] ? opt->server_name : opt->host;
@@ -138,6 +103,7 @@ int kvf_resp_tls_new(struct kvf_mem *mem, const struct kvf_resp_options *opt, st
 		     struct kvf_resp_tls **out)
 {
 	struct kvf_resp_tls *tls = kvf_mem_zalloc(mem, sizeof(*tls));
+	char why[KVF_RESP_TLS_WHY];
 	int rc = KVF_ENOMEM;
 
 	if (!tls)
@@ -146,16 +112,10 @@ int kvf_resp_tls_new(struct kvf_mem *mem, const struct kvf_resp_options *opt, st
 	tls->verify = opt->tls_verify;
 	choose_name(tls, opt);
 	tls->bio = make_bio();
-	tls->ctx = SSL_CTX_new(TLS_client_method());
-	if (tls->bio && tls->ctx) {
-		SSL_CTX_set_default_passwd_cb(tls->ctx, no_passphrase);
-		SSL_CTX_set_min_proto_version(tls->ctx, TLS1_2_VERSION);
-		SSL_CTX_set_mode(tls->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-						   SSL_MODE_RELEASE_BUFFERS);
-		SSL_CTX_set_verify(tls->ctx, tls->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-		SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_OFF);
-		rc = load_files(tls, opt, report);
-	}
+	if (tls->bio)
+		rc = kvf_resp_tls_ctx_open(&tls->ctx, opt, why, sizeof(why));
+	if (rc == KVF_EIO)
+		kvf_report_add(report, KVF_ERROR, "%s", why);
 	if (!rc && !tls->name[0] && tls->verify) {
 		kvf_report_add(report, KVF_ERROR,
 			       "kvf_tls_server_name: missing; without a host there is no name to check");
@@ -173,9 +133,19 @@ void kvf_resp_tls_free(struct kvf_resp_tls *tls)
 {
 	if (!tls)
 		return;
-	SSL_CTX_free(tls->ctx);
+	kvf_resp_tls_ctx_close(&tls->ctx);
 	BIO_meth_free(tls->bio);
 	kvf_mem_free(tls->mem, tls, sizeof(*tls));
+}
+
+enum kvf_resp_tls_renewal kvf_resp_tls_renew(struct kvf_resp_tls *tls, bool *news, char *why, size_t why_size)
+{
+	enum kvf_resp_tls_renewal renewal = kvf_resp_tls_ctx_renew(&tls->ctx, why, why_size);
+
+	*news = renewal != KVF_RESP_TLS_SAME && tls->kept != (renewal == KVF_RESP_TLS_KEPT);
+	if (*news)
+		tls->kept = !tls->kept;
+	return renewal;
 }
 
 /* ---- a connection ---- */
@@ -197,7 +167,7 @@ int kvf_resp_tls_begin(struct kvf_resp_tls *tls, struct kvf_resp_io *io)
 	if (!conn)
 		return KVF_ENOMEM;
 	conn->tls = tls;
-	conn->ssl = SSL_new(tls->ctx);
+	conn->ssl = SSL_new(tls->ctx.ssl);
 	bio = BIO_new(tls->bio);
 	if (!conn->ssl || !bio || !set_name(tls, conn->ssl)) {
 		ERR_clear_error();
@@ -325,6 +295,15 @@ int kvf_resp_tls_new(struct kvf_mem *mem, const struct kvf_resp_options *options
 void kvf_resp_tls_free(struct kvf_resp_tls *tls)
 {
 	(void)tls;
+}
+
+enum kvf_resp_tls_renewal kvf_resp_tls_renew(struct kvf_resp_tls *tls, bool *news, char *why, size_t why_size)
+{
+	(void)tls;
+	*news = false;
+	if (why_size)
+		why[0] = '\0';
+	return KVF_RESP_TLS_SAME;
 }
 
 int kvf_resp_tls_begin(struct kvf_resp_tls *tls, struct kvf_resp_io *io)
