@@ -86,6 +86,7 @@ static bool sync_pump(struct kvf_aio *aio, void *state, uint64_t budget)
 
 	while (!kvf_list_empty(&s->queue)) {
 		struct kvf_aio_op *op = kvf_list_entry(s->queue.next, struct kvf_aio_op, link);
+		bool sync = op->kind == KVF_AIO_SYNC;
 		uint64_t total = 0, asked;
 		int64_t got;
 
@@ -94,8 +95,8 @@ static bool sync_pump(struct kvf_aio *aio, void *state, uint64_t budget)
 		got = slice(aio, op, total, &asked);
 		kvf_list_remove(&op->link);
 		kvf_aio_finish(aio, op, got);
-		/* A call costs something even where it moves nothing. */
-		asked = kvf_max_u64(asked, 64 * KVF_KIB);
+		/* A call costs something even where it moves nothing, and a sync whatever the device likes. */
+		asked = sync ? budget : kvf_max_u64(asked, 64 * KVF_KIB);
 		if (asked >= budget)
 			return true;
 		budget -= asked;

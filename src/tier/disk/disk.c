@@ -237,15 +237,6 @@ static int make_ios(struct kvf_disk *d)
 	return KVF_OK;
 }
 
-/* Nothing is known of any slot but where it is. */
-static void mark_unknown(struct kvf_disk *d)
-{
-	for (size_t i = 0; i < d->n_segments; i++)
-		for (uint32_t s = 0; s < d->segment[i].n_slots; s++)
-			d->index.slot[d->segment[i].first + s] =
-				(struct kvf_disk_slot){.segment = (uint16_t)i};
-}
-
 /* Gives every slot of every segment its number. */
 static int number_slots(struct kvf_disk *d)
 {
@@ -275,7 +266,6 @@ static int number_slots(struct kvf_disk *d)
 		kvf_list_init(&seg->sync_next);
 		d->n_ids += seg->cap;
 	}
-	mark_unknown(d);
 	return KVF_OK;
 }
 
@@ -380,7 +370,8 @@ static bool take(struct kvf_disk *d, struct kvf_tier_req *req)
 	switch (req->kind) {
 	case KVF_REQ_EXISTS:
 		kvf_disk_end(d, req,
-			kvf_disk_find(&d->index, req->key) == KVF_NIL ? KVF_ENOENT : KVF_OK);
+			d->clear.req || kvf_disk_find(&d->index, req->key) == KVF_NIL ? KVF_ENOENT
+										      : KVF_OK);
 		return true;
 	case KVF_REQ_GET:
 		return kvf_disk_get(d, req);
@@ -398,10 +389,7 @@ static bool take(struct kvf_disk *d, struct kvf_tier_req *req)
 		d->held_last = req;
 		return true;
 	case KVF_REQ_CLEAR:
-		if (d->clearing)
-			return false;
-		d->clearing = req;
-		return true;
+		return kvf_disk_clear(d, req);
 	default:
 		kvf_disk_end(d, req, KVF_ENOTSUP);
 		return true;
@@ -494,29 +482,6 @@ static void serve_held(struct kvf_disk *d)
 	}
 }
 
-/* Nothing is begun any more; when nothing is left in flight the files shrink to their first pages.
- */
-static void clear_step(struct kvf_disk *d)
-{
-	struct kvf_tier_req *req = d->clearing;
-	int rc;
-
-	if (!kvf_list_empty(&d->active) || d->aio.n_kernel + d->aio.n_pending)
-		return;
-	rc = kvf_disk_segments_clear(d);
-	kvf_disk_index_reset(&d->index);
-	mark_unknown(d);
-	d->scanning = d->replaying = false;
-	d->retry_bad_ns = KVF_NEVER;
-	d->clearing = NULL;
-	if (!rc)
-		kvf_disk_renew_epoch(d);
-	kvf_disk_end(d, req, rc);
-	/* Where that failed, look again at what is left. */
-	if (rc)
-		kvf_disk_scan_begin(d);
-}
-
 static uint64_t disk_progress(void *self, uint64_t now, uint64_t budget)
 {
 	struct kvf_disk *d = self;
@@ -525,21 +490,23 @@ static uint64_t disk_progress(void *self, uint64_t now, uint64_t budget)
 	if (!start_aio(d))
 		return 0;
 	d->woken = false;
-	if (d->grow_due && !d->clearing) {
+	if (d->grow_due && !d->clear.req) {
 		kvf_disk_grow(d);
 		d->grow_due = d->index.n_free < d->grow_slots / 4 + 1 && kvf_disk_can_grow(d);
 		more = true;
 	}
 	more |= kvf_aio_pump(&d->aio, budget);
-	if (d->clearing)
-		clear_step(d);
+	if (d->clear.req)
+		more |= kvf_disk_clear_step(d);
 	else if (d->scanning || d->replaying)
 		more |= kvf_disk_scan_step(d);
 	if (d->held)
 		serve_held(d);
-	if (now >= d->retry_bad_ns)
+	/* Whoever clears waits until nothing is under way, and syncs all files at the end. */
+	if (!d->clear.req && now >= d->retry_bad_ns)
 		kvf_disk_retry_bad(d);
-	kvf_disk_sync_interval(d, now);
+	if (!d->clear.req)
+		kvf_disk_sync_interval(d, now);
 	/* What completions and the steps above queued goes out in this turn. */
 	more |= kvf_aio_pump(&d->aio, budget);
 	watch_events(d, now);
@@ -551,8 +518,8 @@ static bool has_work(const struct kvf_disk *d)
 {
 	if (d->woken)
 		return true;
-	if (d->clearing)
-		return kvf_list_empty(&d->active) && !(d->aio.n_kernel + d->aio.n_pending);
+	if (d->clear.req)
+		return kvf_disk_clear_ready(d);
 	if (d->replaying || d->grow_due)
 		return true;
 	if (d->scanning)
@@ -563,7 +530,7 @@ static bool has_work(const struct kvf_disk *d)
 static uint64_t disk_deadline(void *self)
 {
 	struct kvf_disk *d = self;
-	uint64_t at = kvf_min_u64(d->sync_at_ns, d->retry_bad_ns);
+	uint64_t at = d->clear.req ? KVF_NEVER : kvf_min_u64(d->sync_at_ns, d->retry_bad_ns);
 
 	if (has_work(d))
 		return 0;

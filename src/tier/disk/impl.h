@@ -6,7 +6,7 @@
  *   dir.c      directories: opening, locking      sync.c      what `durable` asks for
  *   segment.c  segments: making, growing          scan.c      recovery
  *   foreign.c  other engines' segments            index.c     slots, keys, order of eviction
- *   look.c     statistics, invariants
+ *   look.c     statistics, invariants              clear.c     clearing
  */
 #ifndef KVF_TIER_DISK_IMPL_H
 #define KVF_TIER_DISK_IMPL_H
@@ -90,6 +90,14 @@ struct kvf_disk_io {
 	uint8_t *page; /* KVF_DISK_PAGE bytes, aligned */
 };
 
+/* clear.c */
+struct kvf_disk_clear {
+	struct kvf_tier_req *req; /* NULL: there is none */
+	uint8_t phase;
+	uint32_t segment; /* to be cut next */
+	int status;
+};
+
 struct kvf_disk {
 	struct kvf_mem *mem;
 	struct kvf_disk_params params;
@@ -144,7 +152,7 @@ struct kvf_disk {
 	uint64_t scan_began_ns;
 	struct kvf_tier_req *held,
 		*held_last; /* removes: answered when recovery has seen everything */
-	struct kvf_tier_req *clearing;
+	struct kvf_disk_clear clear;
 
 	uint64_t sync_at_ns; /* durable: interval; KVF_NEVER: nothing is dirty */
 	uint64_t *touched; /* admission: fingerprints of keys seen once, in sets of four; NULL: all
@@ -191,8 +199,6 @@ uint64_t kvf_disk_bytes(const struct kvf_disk *d); /* everything that counts aga
 bool kvf_disk_can_grow(struct kvf_disk *d);
 /* One step: reclaims one foreign file, or allocates some slots. */
 void kvf_disk_grow(struct kvf_disk *d);
-/* Every record goes: the files shrink to their first page. KVF_OK or KVF_EIO. */
-int kvf_disk_segments_clear(struct kvf_disk *d);
 /* How many slots a file may have by the process's limit. */
 uint64_t kvf_disk_most_slots(const struct kvf_disk *d);
 struct kvf_disk_segment *kvf_disk_segment_of(struct kvf_disk *d, uint32_t slot);
@@ -246,8 +252,21 @@ void kvf_disk_cancel(struct kvf_disk *d, struct kvf_tier_req *req);
 
 /* io's write is in the file; kvf_disk_synced() follows when it is on the medium. */
 void kvf_disk_sync(struct kvf_disk_io *io);
+/* Syncs a segment that no sync is under way for. */
+void kvf_disk_sync_segment(struct kvf_disk *d, struct kvf_disk_segment *seg);
 void kvf_disk_dirty(struct kvf_disk *d, struct kvf_disk_segment *seg);
 void kvf_disk_sync_interval(struct kvf_disk *d, uint64_t now_ns);
+
+/* ---- clear.c ---- */
+
+/* Takes the request, or returns false: there is one already. */
+bool kvf_disk_clear(struct kvf_disk *d, struct kvf_tier_req *req);
+/* Goes on with it. True: call again at once. */
+bool kvf_disk_clear_step(struct kvf_disk *d);
+/* Could it go on now? Else a transfer has to end first. */
+bool kvf_disk_clear_ready(const struct kvf_disk *d);
+/* Is the index being forgotten, or already? */
+bool kvf_disk_clear_begun(const struct kvf_disk *d);
 
 /* ---- scan.c ---- */
 

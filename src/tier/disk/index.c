@@ -13,6 +13,7 @@
 #include "kvferry/kvf_status.h"
 
 #define MAPPED (256 * KVF_KIB) /* bytes from which on an array is mapped and not touched ahead */
+#define FORGET (2 * KVF_MIB) /* bytes of an array that go back at once: a multiple of every page size */
 #define MAX_WALK 256u /* ancestors that one use takes along */
 #define MAX_LOOK 64u /* slots in use that a search for a victim passes over */
 
@@ -100,14 +101,27 @@ static void zero(void *p, uint64_t n)
 		memset(p, 0, n);
 }
 
-void kvf_disk_index_reset(struct kvf_disk_index *ix)
+bool kvf_disk_index_forget(struct kvf_disk_index *ix)
 {
-	zero(ix->slot, slot_bytes(ix));
-	zero(ix->table, table_bytes(ix));
-	zero(ix->free_bits, bits_bytes(ix));
+	void *const array[] = {ix->slot, ix->table, ix->free_bits};
+	const uint64_t bytes[] = {slot_bytes(ix), table_bytes(ix), bits_bytes(ix)};
+	uint64_t at = ix->forgot;
+
 	ix->n_free = ix->n_live = ix->n_bad = ix->n_found = ix->cursor = 0;
 	for (int o = 0; o < KVF_DISK_ORDERS; o++)
 		ix->head[o] = ix->tail[o] = KVF_NIL;
+	for (size_t i = 0; i < KVF_ARRAY_LEN(array); i++) {
+		uint64_t n = kvf_min_u64(FORGET, bytes[i] - kvf_min_u64(at, bytes[i]));
+
+		if (n) {
+			zero((uint8_t *)array[i] + at, n);
+			ix->forgot += n;
+			return true;
+		}
+		at -= bytes[i];
+	}
+	ix->forgot = 0;
+	return false;
 }
 
 /* ---- table ---- */

@@ -72,13 +72,14 @@ struct kvf_disk_index {
 	uint32_t head[KVF_DISK_ORDERS], tail[KVF_DISK_ORDERS];
 	struct kvf_disk_found *found; /* heap: smallest generation first */
 	uint32_t n_found;
+	uint64_t forgot; /* bytes of its arrays that are zero again */
 };
 
 /* KVF_OK, KVF_ENOMEM. Memory for cap slots is reserved, not touched. */
 int kvf_disk_index_init(struct kvf_disk_index *ix, struct kvf_mem *mem, uint32_t cap);
 void kvf_disk_index_fini(struct kvf_disk_index *ix);
-/* As after init. */
-void kvf_disk_index_reset(struct kvf_disk_index *ix);
+/* Back to how it was after init, a slice a call. False: it is there; until then nothing else may be asked. */
+bool kvf_disk_index_forget(struct kvf_disk_index *ix);
 
 /* LIVE slot of the key (its first KVF_DISK_KEY bytes) or KVF_NIL. */
 uint32_t kvf_disk_find(const struct kvf_disk_index *ix, const uint8_t *key);

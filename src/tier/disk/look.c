@@ -47,5 +47,5 @@ int kvf_disk_verify(struct kvf_disk *d, const char **why)
 		*why = "fewer readers than gets";
 		return KVF_EINTERNAL;
 	}
-	return kvf_disk_index_verify(&d->index, why);
+	return kvf_disk_clear_begun(d) ? KVF_OK : kvf_disk_index_verify(&d->index, why);
 }

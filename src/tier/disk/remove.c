@@ -60,7 +60,7 @@ bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req)
 	uint32_t slot = kvf_disk_find(&d->index, req->key);
 	struct kvf_disk_io *io;
 
-	if (d->clearing)
+	if (d->clear.req)
 		return false;
 	io = slot == KVF_NIL ? NULL : kvf_disk_io_new(d, KVF_DISK_WIPE);
 	if (slot != KVF_NIL && !io)

@@ -32,8 +32,10 @@ static uint32_t next_slot(struct kvf_disk *d)
 		while (d->scan_slot < seg->n_slots) {
 			uint32_t slot = seg->first + d->scan_slot++;
 
-			if (d->index.slot[slot].state == KVF_DISK_UNKNOWN)
-				return slot;
+			if (d->index.slot[slot].state != KVF_DISK_UNKNOWN)
+				continue;
+			d->index.slot[slot].segment = (uint16_t)d->scan_segment;
+			return slot;
 		}
 		d->scan_segment++;
 		d->scan_slot = 0;

@@ -321,7 +321,7 @@ bool kvf_disk_can_grow(struct kvf_disk *d)
 	if (d->params.foreign == KVF_DISK_FOREIGN_RECLAIM && d->n_aliens && !room(d, KVF_DISK_PAGE))
 		return true;
 	dir = next_dir(d);
-	if (dir == d->n_dirs || d->clearing)
+	if (dir == d->n_dirs || d->clear.req)
 		return false;
 	return room(d, open_end(d, dir) < d->n_segments ? 0 : KVF_DISK_PAGE) > 0;
 }
@@ -447,22 +447,4 @@ void kvf_disk_grow(struct kvf_disk *d)
 		cannot_grow(d, &d->dir[dir], error);
 	else if (slots)
 		add_slots(d, i, slots);
-}
-
-int kvf_disk_segments_clear(struct kvf_disk *d)
-{
-	int rc = KVF_OK;
-
-	for (size_t i = 0; i < d->n_segments; i++) {
-		struct kvf_disk_segment *seg = &d->segment[i];
-
-		if (ftruncate(seg->fd, KVF_DISK_PAGE) ||
-			(d->params.durable && fdatasync(seg->fd))) {
-			rc = KVF_EIO;
-			continue;
-		}
-		d->dir[seg->dir].bytes -= (uint64_t)seg->n_slots * d->slot_bytes;
-		seg->n_slots = 0;
-	}
-	return rc;
 }

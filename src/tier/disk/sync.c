@@ -8,7 +8,7 @@
 
 static void synced(struct kvf_aio_op *op, int result);
 
-static void start(struct kvf_disk *d, struct kvf_disk_segment *seg)
+void kvf_disk_sync_segment(struct kvf_disk *d, struct kvf_disk_segment *seg)
 {
 	struct kvf_list *node;
 
@@ -32,13 +32,15 @@ static void synced(struct kvf_aio_op *op, int result)
 	struct kvf_list *node;
 
 	seg->syncing = false;
+	if (result && d->clear.req)
+		d->clear.status = KVF_EIO;
 	if (result)
 		kvf_disk_say_limited(d, &d->limit_io, "segment %u cannot be synced (error %d)",
 			seg->number, -result);
 	while ((node = kvf_list_pop_front(&seg->sync_now)))
 		kvf_disk_synced(kvf_list_entry(node, struct kvf_disk_io, link), result);
 	if (!kvf_list_empty(&seg->sync_next))
-		start(d, seg);
+		kvf_disk_sync_segment(d, seg);
 }
 
 void kvf_disk_sync(struct kvf_disk_io *io)
@@ -47,7 +49,7 @@ void kvf_disk_sync(struct kvf_disk_io *io)
 
 	kvf_list_push_back(&seg->sync_next, &io->link);
 	if (!seg->syncing)
-		start(io->disk, seg);
+		kvf_disk_sync_segment(io->disk, seg);
 }
 
 void kvf_disk_dirty(struct kvf_disk *d, struct kvf_disk_segment *seg)
@@ -69,7 +71,7 @@ void kvf_disk_sync_interval(struct kvf_disk *d, uint64_t now_ns)
 		struct kvf_disk_segment *seg = &d->segment[i];
 
 		if (seg->dirty && !seg->syncing)
-			start(d, seg);
+			kvf_disk_sync_segment(d, seg);
 		left |= seg->dirty;
 	}
 	d->sync_at_ns = left ? kvf_sat_add(now_ns, KVF_DISK_SYNC_NS) : KVF_NEVER;

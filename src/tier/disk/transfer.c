@@ -334,7 +334,7 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 	struct kvf_disk_io *io;
 	bool later;
 
-	if (d->clearing)
+	if (d->clear.req)
 		return false;
 	if (!req->payload_bytes || req->payload_bytes > d->slot_bytes - KVF_DISK_PAGE ||
 		!req->n_tokens) {
@@ -445,7 +445,7 @@ bool kvf_disk_get(struct kvf_disk *d, struct kvf_tier_req *req)
 	struct kvf_disk_io *io;
 	struct kvf_disk_slot *s;
 
-	if (slot == KVF_NIL || d->clearing) {
+	if (slot == KVF_NIL || d->clear.req) {
 		kvf_disk_end(d, req, KVF_ENOENT);
 		return true;
 	}
