@@ -17,6 +17,12 @@
 #include "loop/loop.h"
 #include "tests/harness.h"
 
+struct loop_rig {
+	struct kvf_loop loop;
+	struct kvf_mem mem;
+	unsigned fds; /* that were open before */
+};
+
 struct probe {
 	struct kvf_watch watch;
 	unsigned calls;
@@ -61,6 +67,12 @@ KVF_UNUSED static void pair(int fd[2])
 	CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
 }
 
+KVF_UNUSED static void unpair(const int fd[2])
+{
+	close(fd[0]);
+	close(fd[1]);
+}
+
 KVF_UNUSED static bool readable(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -80,18 +92,33 @@ KVF_UNUSED static void get_byte(int fd)
 	CU_ASSERT_EQUAL(read(fd, &c, 1), 1);
 }
 
-KVF_UNUSED static void begin(struct kvf_loop *loop, struct kvf_mem *mem)
+/* allocator NULL: the library's own. */
+KVF_UNUSED static void begin_with(struct loop_rig *r, const struct kvf_allocator *allocator)
 {
-	kvf_mem_init(mem, NULL);
-	kvf_loop_init(loop, mem);
+	r->fds = open_fds();
+	kvf_mem_init(&r->mem, allocator);
+	kvf_loop_init(&r->loop, &r->mem);
 }
 
-KVF_UNUSED static void end(struct kvf_loop *loop, struct kvf_mem *mem, unsigned fds)
+KVF_UNUSED static void begin(struct loop_rig *r)
 {
-	kvf_loop_fini(loop);
-	CU_ASSERT_EQUAL(kvf_mem_fini(mem), 0);
-	CU_ASSERT_EQUAL(open_fds(), fds);
+	begin_with(r, NULL);
 }
+
+/* Nothing is left of the loop, nor of what the test opened since. */
+KVF_UNUSED static void end(struct loop_rig *r)
+{
+	kvf_loop_fini(&r->loop);
+	CU_ASSERT_EQUAL(kvf_mem_fini(&r->mem), 0);
+	CU_ASSERT_EQUAL(open_fds(), r->fds);
+}
+
+/* events 0: no more. */
+KVF_UNUSED static void watch(struct loop_rig *r, struct probe *probe, int fd, unsigned events)
+{
+	CU_ASSERT_EQUAL(kvf_loop_watch(&r->loop, &probe->watch, fd, events), KVF_OK);
+}
+
 /* With `room` more descriptors to be had. */
 KVF_UNUSED static void limit_fds(unsigned room, struct rlimit *saved)
 {

@@ -6,132 +6,122 @@
 
 static void test_idle_costs_nothing(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 
-	begin(&loop, &mem);
+	begin(&r);
 	for (int i = 0; i < 100; i++) {
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
-		kvf_loop_arm(&loop, i & 1, 5, (uint64_t)i);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
+		kvf_loop_arm(&r.loop, i & 1, 5, (uint64_t)i);
 	}
-	CU_ASSERT_EQUAL(loop.syscalls, 0);
-	CU_ASSERT_PTR_NULL(loop.ev);
-	CU_ASSERT_EQUAL(open_fds(), fds);
-	end(&loop, &mem, fds);
+	CU_ASSERT_EQUAL(r.loop.syscalls, 0);
+	CU_ASSERT_PTR_NULL(r.loop.ev);
+	CU_ASSERT_EQUAL(open_fds(), r.fds);
+	end(&r);
 }
 
 static void test_level_read_write(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	int s[2];
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	probe_init(&a);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
 	put_byte(s[1]);
 	for (unsigned i = 1; i <= 3; i++) { /* level: as long as the byte is there */
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 		CU_ASSERT_EQUAL(a.calls, i);
 		CU_ASSERT_EQUAL(a.last, KVF_WATCH_READ);
 	}
 	get_byte(s[0]);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ | KVF_WATCH_WRITE), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
+	watch(&r, &a, s[0], KVF_WATCH_READ | KVF_WATCH_WRITE);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT_EQUAL(a.last, KVF_WATCH_WRITE);
 	put_byte(s[1]);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT_EQUAL(a.last, KVF_WATCH_READ | KVF_WATCH_WRITE);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	watch(&r, &a, s[0], KVF_WATCH_WRITE);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT_EQUAL(a.last, KVF_WATCH_WRITE);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
-	CU_ASSERT_EQUAL(loop.n_watches, 0);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
-	close(s[0]);
-	close(s[1]);
-	end(&loop, &mem, fds);
+	watch(&r, &a, s[0], 0);
+	watch(&r, &a, s[0], 0);
+	CU_ASSERT_EQUAL(r.loop.n_watches, 0);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
+	unpair(s);
+	end(&r);
 }
 
 static void test_syscall_bounds(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	uint64_t before;
 	int s[2];
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	probe_init(&a);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT(loop.syscalls <= 3); /* libev's epoll, the mirror, one epoll_ctl */
-	kvf_loop_run(&loop);
-	before = loop.syscalls;
+	watch(&r, &a, s[0], KVF_WATCH_READ);
+	CU_ASSERT(r.loop.syscalls <= 3); /* libev's epoll, the mirror, one epoll_ctl */
+	kvf_loop_run(&r.loop);
+	before = r.loop.syscalls;
 	for (int i = 0; i < 100; i++)
-		kvf_loop_run(&loop);
-	CU_ASSERT_EQUAL(loop.syscalls - before, 100);
-	before = loop.syscalls;
+		kvf_loop_run(&r.loop);
+	CU_ASSERT_EQUAL(r.loop.syscalls - before, 100);
+	before = r.loop.syscalls;
 	for (int i = 0; i < 100; i++)
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(loop.syscalls, before);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
-	CU_ASSERT_EQUAL(loop.syscalls - before, 1);
-	kvf_loop_run(&loop);
-	CU_ASSERT_EQUAL(loop.syscalls - before, 4); /* fcntl, epoll_ctl, epoll_wait */
-	CU_ASSERT(kvf_loop_fd(&loop) >= 0);
-	kvf_loop_arm(&loop, false, 1000, KVF_NEVER);
-	before = loop.syscalls;
+		watch(&r, &a, s[0], KVF_WATCH_READ);
+	CU_ASSERT_EQUAL(r.loop.syscalls, before);
+	watch(&r, &a, s[0], KVF_WATCH_WRITE);
+	CU_ASSERT_EQUAL(r.loop.syscalls - before, 1);
+	kvf_loop_run(&r.loop);
+	CU_ASSERT_EQUAL(r.loop.syscalls - before, 4); /* fcntl, epoll_ctl, epoll_wait */
+	CU_ASSERT(kvf_loop_fd(&r.loop) >= 0);
+	kvf_loop_arm(&r.loop, false, 1000, KVF_NEVER);
+	before = r.loop.syscalls;
 	for (int i = 0; i < 100; i++) {
-		kvf_loop_arm(&loop, false, 1000, KVF_NEVER);
-		CU_ASSERT_EQUAL(kvf_loop_fd(&loop), loop.epoll_fd);
+		kvf_loop_arm(&r.loop, false, 1000, KVF_NEVER);
+		CU_ASSERT_EQUAL(kvf_loop_fd(&r.loop), r.loop.epoll_fd);
 	}
-	CU_ASSERT_EQUAL(loop.syscalls, before);
+	CU_ASSERT_EQUAL(r.loop.syscalls, before);
 	for (int i = 0; i < 100; i++)
-		kvf_loop_arm(&loop, true, 1000, 5 * KVF_NS_PER_S);
-	CU_ASSERT_EQUAL(loop.syscalls - before, 2);
+		kvf_loop_arm(&r.loop, true, 1000, 5 * KVF_NS_PER_S);
+	CU_ASSERT_EQUAL(r.loop.syscalls - before, 2);
 	for (int i = 0; i < 100; i++)
-		kvf_loop_arm(&loop, i & 1, 1000, 5 * KVF_NS_PER_S);
-	CU_ASSERT_EQUAL(loop.syscalls - before, 102);
-	kvf_loop_watch(&loop, &a.watch, s[0], 0);
-	close(s[0]);
-	close(s[1]);
-	end(&loop, &mem, fds);
+		kvf_loop_arm(&r.loop, i & 1, 1000, 5 * KVF_NS_PER_S);
+	CU_ASSERT_EQUAL(r.loop.syscalls - before, 102);
+	kvf_loop_watch(&r.loop, &a.watch, s[0], 0);
+	unpair(s);
+	end(&r);
 }
 
 static void test_bad_descriptors(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	char dir[256];
 	char path[512];
 	struct probe a;
 	int file;
 
+	begin(&r);
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	snprintf(path, sizeof(path), "%s/file", dir);
 	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	CU_ASSERT_FATAL(file >= 0);
-	begin(&loop, &mem);
 	probe_init(&a);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, -1, KVF_WATCH_READ), KVF_EIO);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, 9999, KVF_WATCH_READ), KVF_EIO);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, file, KVF_WATCH_READ), KVF_EIO);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, loop.mirror_fd, KVF_WATCH_READ), KVF_EIO);
+	CU_ASSERT_EQUAL(kvf_loop_watch(&r.loop, &a.watch, -1, KVF_WATCH_READ), KVF_EIO);
+	CU_ASSERT_EQUAL(kvf_loop_watch(&r.loop, &a.watch, 9999, KVF_WATCH_READ), KVF_EIO);
+	CU_ASSERT_EQUAL(kvf_loop_watch(&r.loop, &a.watch, file, KVF_WATCH_READ), KVF_EIO);
+	CU_ASSERT_EQUAL(kvf_loop_watch(&r.loop, &a.watch, r.loop.mirror_fd, KVF_WATCH_READ), KVF_EIO);
 	CU_ASSERT_PTR_NULL(a.watch.link);
-	CU_ASSERT_EQUAL(loop.n_watches, 0);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
+	CU_ASSERT_EQUAL(r.loop.n_watches, 0);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
 	close(file);
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 /* ---- several watches, stops from inside ---- */
@@ -155,11 +145,9 @@ static void run_inside(struct probe *probe)
 
 static void test_stop_inside_ready(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 
-	begin(&loop, &mem);
+	begin(&r);
 	for (int same_fd = 0; same_fd < 2; same_fd++) {
 		struct probe a;
 		struct probe b;
@@ -174,206 +162,188 @@ static void test_stop_inside_ready(void)
 		probe_init(&b);
 		a.then = stop_other;
 		b.then = stop_other;
-		a.loop = b.loop = &loop;
+		a.loop = b.loop = &r.loop;
 		a.other = &b.watch;
 		b.other = &a.watch;
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, same_fd ? s[0] : t[0], KVF_WATCH_READ), KVF_OK);
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1); /* whoever came first stopped the other */
+		watch(&r, &a, s[0], KVF_WATCH_READ);
+		watch(&r, &b, same_fd ? s[0] : t[0], KVF_WATCH_READ);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1); /* whoever came first stopped the other */
 		CU_ASSERT_EQUAL(a.calls + b.calls, 1);
-		CU_ASSERT_EQUAL(loop.n_watches, 1);
+		CU_ASSERT_EQUAL(r.loop.n_watches, 1);
 		if (a.calls) {
 			a.then = stop_self;
 			b.calls = 0;
 		} else {
 			b.then = stop_self;
 		}
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
-		CU_ASSERT_EQUAL(loop.n_watches, 0);
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
-		close(s[0]);
-		close(s[1]);
-		close(t[0]);
-		close(t[1]);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
+		CU_ASSERT_EQUAL(r.loop.n_watches, 0);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
+		unpair(s);
+		unpair(t);
 	}
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 static void test_no_recursion(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	int s[2];
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	probe_init(&a);
 	a.then = run_inside;
-	a.loop = &loop;
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	a.loop = &r.loop;
+	watch(&r, &a, s[0], KVF_WATCH_WRITE);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT_EQUAL(a.calls, 1);
 	/* Left on: fini stops it. */
-	end(&loop, &mem, fds + 2);
+	r.fds += 2;
+	end(&r);
 	CU_ASSERT_PTR_NULL(a.watch.link);
-	close(s[0]);
-	close(s[1]);
+	unpair(s);
 }
 
 static void test_same_fd_twice(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	struct probe b;
 	int s[2];
 	int fd;
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	probe_init(&a);
 	probe_init(&b);
-	fd = kvf_loop_fd(&loop);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
-	kvf_loop_arm(&loop, false, 0, KVF_NEVER);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	fd = kvf_loop_fd(&r.loop);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
+	watch(&r, &b, s[0], KVF_WATCH_WRITE);
+	kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT_EQUAL(b.calls, 1);
 	CU_ASSERT(readable(fd)); /* for b */
 	put_byte(s[1]);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 2);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], 0), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 2);
+	watch(&r, &b, s[0], 0);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT(readable(fd));
 	get_byte(s[0]);
 	CU_ASSERT(!readable(fd));
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], KVF_WATCH_READ), KVF_OK);
+	watch(&r, &b, s[0], KVF_WATCH_READ);
 	put_byte(s[1]);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 2);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], 0), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 2);
+	watch(&r, &a, s[0], 0);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
+	watch(&r, &b, s[0], 0);
 	CU_ASSERT(!readable(fd));
-	CU_ASSERT(!loop.stale);
-	close(s[0]);
-	close(s[1]);
-	end(&loop, &mem, fds);
+	CU_ASSERT(!r.loop.stale);
+	unpair(s);
+	end(&r);
 }
 
 static void test_fd_change(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	int s[2];
 	int t[2];
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	pair(t);
 	probe_init(&a);
 	put_byte(s[1]);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, t[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
+	watch(&r, &a, t[0], KVF_WATCH_READ);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
 	put_byte(t[1]);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
-	CU_ASSERT_EQUAL(loop.n_watches, 1);
-	kvf_loop_watch(&loop, &a.watch, t[0], 0);
-	close(s[0]);
-	close(s[1]);
-	close(t[0]);
-	close(t[1]);
-	end(&loop, &mem, fds);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
+	CU_ASSERT_EQUAL(r.loop.n_watches, 1);
+	kvf_loop_watch(&r.loop, &a.watch, t[0], 0);
+	unpair(s);
+	unpair(t);
+	end(&r);
 }
 
 /* ---- kvf_fd ---- */
 
 static void test_eventfd(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	int fd;
 
-	begin(&loop, &mem);
-	fd = kvf_loop_fd(&loop);
+	begin(&r);
+	fd = kvf_loop_fd(&r.loop);
 	CU_ASSERT(fd >= 0);
 	CU_ASSERT(readable(fd)); /* until we know better */
 	CU_ASSERT(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-	CU_ASSERT(fcntl(loop.timer_fd, F_GETFD) & FD_CLOEXEC);
-	CU_ASSERT(fcntl(loop.event_fd, F_GETFD) & FD_CLOEXEC);
+	CU_ASSERT(fcntl(r.loop.timer_fd, F_GETFD) & FD_CLOEXEC);
+	CU_ASSERT(fcntl(r.loop.event_fd, F_GETFD) & FD_CLOEXEC);
 	for (int i = 0; i < 10; i++) {
-		kvf_loop_arm(&loop, i & 1, 0, KVF_NEVER);
+		kvf_loop_arm(&r.loop, i & 1, 0, KVF_NEVER);
 		CU_ASSERT_EQUAL(readable(fd), i & 1);
 		CU_ASSERT_EQUAL(readable(fd), i & 1); /* level */
 	}
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 static void test_timer(void)
 {
 	struct pollfd p = { .events = POLLIN };
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 
-	begin(&loop, &mem);
-	p.fd = kvf_loop_fd(&loop);
+	begin(&r);
+	p.fd = kvf_loop_fd(&r.loop);
 	/* Far away, and further than the kernel counts. */
-	kvf_loop_arm(&loop, false, 1000, 1000 + 3600 * KVF_NS_PER_S);
+	kvf_loop_arm(&r.loop, false, 1000, 1000 + 3600 * KVF_NS_PER_S);
 	CU_ASSERT(!readable(p.fd));
-	kvf_loop_arm(&loop, false, 1000, KVF_NEVER - 1);
+	kvf_loop_arm(&r.loop, false, 1000, KVF_NEVER - 1);
 	CU_ASSERT(!readable(p.fd));
 	/* Any clock: only the difference counts. */
-	kvf_loop_arm(&loop, false, UINT64_MAX - KVF_NS_PER_S, UINT64_MAX - KVF_NS_PER_S + 200000);
+	kvf_loop_arm(&r.loop, false, UINT64_MAX - KVF_NS_PER_S, UINT64_MAX - KVF_NS_PER_S + 200000);
 	CU_ASSERT_EQUAL(poll(&p, 1, 10000), 1);
 	CU_ASSERT(readable(p.fd)); /* stays so until armed anew */
-	kvf_loop_arm(&loop, false, 0, 3600 * KVF_NS_PER_S);
+	kvf_loop_arm(&r.loop, false, 0, 3600 * KVF_NS_PER_S);
 	CU_ASSERT(!readable(p.fd));
-	kvf_loop_arm(&loop, false, 5000, 4000); /* in the past */
+	kvf_loop_arm(&r.loop, false, 5000, 4000); /* in the past */
 	CU_ASSERT_EQUAL(poll(&p, 1, 10000), 1);
-	kvf_loop_arm(&loop, false, 5000, KVF_NEVER);
+	kvf_loop_arm(&r.loop, false, 5000, KVF_NEVER);
 	CU_ASSERT(!readable(p.fd));
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 static void test_fd_before_and_after_watch(void)
 {
 	for (int first = 0; first < 2; first++) {
-		unsigned fds = open_fds();
-		struct kvf_loop loop;
-		struct kvf_mem mem;
+		struct loop_rig r;
 		struct probe a;
 		int s[2];
 		int fd;
 
-		begin(&loop, &mem);
+		begin(&r);
 		pair(s);
 		probe_init(&a);
 		if (first)
-			CU_ASSERT(kvf_loop_fd(&loop) >= 0);
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-		fd = kvf_loop_fd(&loop);
-		kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+			CU_ASSERT(kvf_loop_fd(&r.loop) >= 0);
+		watch(&r, &a, s[0], KVF_WATCH_READ);
+		fd = kvf_loop_fd(&r.loop);
+		kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 		CU_ASSERT(!readable(fd));
 		put_byte(s[1]);
 		CU_ASSERT(readable(fd));
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 		CU_ASSERT(readable(fd));
 		get_byte(s[0]);
 		CU_ASSERT(!readable(fd));
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
+		watch(&r, &a, s[0], KVF_WATCH_WRITE);
 		CU_ASSERT(readable(fd));
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
+		watch(&r, &a, s[0], 0);
 		CU_ASSERT(!readable(fd));
-		close(s[0]);
-		close(s[1]);
-		end(&loop, &mem, fds);
+		unpair(s);
+		end(&r);
 	}
 }
 
@@ -396,68 +366,61 @@ static void no_release(void *p, size_t n, void *user)
 static void test_no_memory(void)
 {
 	struct kvf_allocator none = { sizeof(none), no_memory, no_release, NULL };
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	int s[2];
 
+	begin_with(&r, &none);
 	pair(s);
-	kvf_mem_init(&mem, &none);
-	kvf_loop_init(&loop, &mem);
 	probe_init(&a);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_ENOMEM);
+	CU_ASSERT_EQUAL(kvf_loop_watch(&r.loop, &a.watch, s[0], KVF_WATCH_READ), KVF_ENOMEM);
 	CU_ASSERT_PTR_NULL(a.watch.link);
-	CU_ASSERT_PTR_NULL(loop.ev);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
-	kvf_mem_init(&mem, NULL);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(mem.host_allocs, 1);
+	CU_ASSERT_PTR_NULL(r.loop.ev);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
+	kvf_mem_init(&r.mem, NULL);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
+	CU_ASSERT_EQUAL(r.mem.host_allocs, 1);
 	for (int i = 0; i < 100; i++) {
-		kvf_loop_watch(&loop, &a.watch, s[0], 1 + (unsigned)i % 3);
-		kvf_loop_run(&loop);
+		kvf_loop_watch(&r.loop, &a.watch, s[0], 1 + (unsigned)i % 3);
+		kvf_loop_run(&r.loop);
 	}
-	CU_ASSERT_EQUAL(mem.host_allocs, 1);
-	kvf_loop_watch(&loop, &a.watch, s[0], 0);
-	close(s[0]);
-	close(s[1]);
-	end(&loop, &mem, fds);
+	CU_ASSERT_EQUAL(r.mem.host_allocs, 1);
+	kvf_loop_watch(&r.loop, &a.watch, s[0], 0);
+	unpair(s);
+	end(&r);
 }
 
 static void test_no_descriptors(void)
 {
 	struct rlimit saved;
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	int s[2];
 
 	pair(s);
 	for (unsigned room = 0; room < 6; room++) {
-		unsigned fds = open_fds();
 		int watched;
 		int fd;
 
-		begin(&loop, &mem);
+		begin(&r);
 		probe_init(&a);
 		limit_fds(room, &saved);
-		watched = kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_WRITE);
-		fd = kvf_loop_fd(&loop);
+		watched = kvf_loop_watch(&r.loop, &a.watch, s[0], KVF_WATCH_WRITE);
+		fd = kvf_loop_fd(&r.loop);
 		setrlimit(RLIMIT_NOFILE, &saved);
 		CU_ASSERT_EQUAL(watched, room < 2 ? KVF_EIO : KVF_OK);
 		CU_ASSERT(room < 5 || fd >= 0);
 		CU_ASSERT(fd >= 0 || fd == KVF_EIO);
 		/* And later. */
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
-		fd = kvf_loop_fd(&loop);
-		kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+		watch(&r, &a, s[0], KVF_WATCH_WRITE);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
+		fd = kvf_loop_fd(&r.loop);
+		kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 		CU_ASSERT(readable(fd));
-		kvf_loop_watch(&loop, &a.watch, s[0], 0);
-		end(&loop, &mem, fds);
+		kvf_loop_watch(&r.loop, &a.watch, s[0], 0);
+		end(&r);
 	}
-	close(s[0]);
-	close(s[1]);
+	unpair(s);
 }
 
 /* More ready descriptors than fit one epoll_wait(): the rest comes in the next run. */
@@ -466,29 +429,26 @@ static void test_many_ready(void)
 	enum { MANY = 150 };
 	static struct probe probe[MANY];
 	static int many[MANY][2];
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	unsigned n = 0;
 
-	begin(&loop, &mem);
+	begin(&r);
 	for (int i = 0; i < MANY; i++) {
 		pair(many[i]);
 		probe_init(&probe[i]);
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &probe[i].watch, many[i][0], KVF_WATCH_WRITE), KVF_OK);
+		watch(&r, &probe[i], many[i][0], KVF_WATCH_WRITE);
 	}
 	for (int i = 0; i < 4; i++)
-		n += kvf_loop_run(&loop);
+		n += kvf_loop_run(&r.loop);
 	for (int i = 0; i < MANY; i++)
 		CU_ASSERT(probe[i].calls >= 1);
 	CU_ASSERT(n >= MANY);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), MANY);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), MANY);
 	for (int i = 0; i < MANY; i++) {
-		kvf_loop_watch(&loop, &probe[i].watch, many[i][0], 0);
-		close(many[i][0]);
-		close(many[i][1]);
+		kvf_loop_watch(&r.loop, &probe[i].watch, many[i][0], 0);
+		unpair(many[i]);
 	}
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 int main(int argc, char **argv)

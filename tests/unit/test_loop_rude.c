@@ -10,48 +10,46 @@
 /* when: 0 closed before libev ever saw it, 1 after, 2 after and narrowed by a second watch. keep: a duplicate lives. */
 static void close_before_stop(int when, bool keep, bool with_fd)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	struct probe b;
 	int dup_fd = -1;
 	int s[2];
 	int fd = -1;
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	probe_init(&a);
 	probe_init(&b);
 	if (with_fd) {
-		fd = kvf_loop_fd(&loop);
-		kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+		fd = kvf_loop_fd(&r.loop);
+		kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 	}
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
 	if (when == 2)
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], KVF_WATCH_WRITE), KVF_OK);
+		watch(&r, &b, s[0], KVF_WATCH_WRITE);
 	if (when)
-		kvf_loop_run(&loop);
+		kvf_loop_run(&r.loop);
 	if (keep)
 		dup_fd = fcntl(s[0], F_DUPFD_CLOEXEC, 200);
 	close(s[0]);
 	if (when == 2)
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], 0), KVF_OK);
-	kvf_loop_run(&loop);
+		watch(&r, &b, s[0], 0);
+	kvf_loop_run(&r.loop);
 	if (keep)
 		put_byte(s[1]);
 	for (int i = 0; i < 3; i++)
-		kvf_loop_run(&loop);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
-	kvf_loop_run(&loop);
-	kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+		kvf_loop_run(&r.loop);
+	watch(&r, &a, s[0], 0);
+	kvf_loop_run(&r.loop);
+	kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 	if (with_fd)
 		CU_ASSERT(!readable(fd)); /* nothing is watched */
-	CU_ASSERT_EQUAL(loop.n_watches, 0);
+	CU_ASSERT_EQUAL(r.loop.n_watches, 0);
 	if (keep)
 		close(dup_fd);
 	close(s[1]);
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 static void test_close_before_stop(void)
@@ -66,9 +64,7 @@ static void test_close_before_stop(void)
 static void test_number_comes_back(void)
 {
 	for (int keep = 0; keep < 2; keep++) {
-		unsigned fds = open_fds();
-		struct kvf_loop loop;
-		struct kvf_mem mem;
+		struct loop_rig r;
 		struct probe a;
 		struct probe b;
 		int old = -1;
@@ -76,54 +72,50 @@ static void test_number_comes_back(void)
 		int t[2];
 		int fd;
 
-		begin(&loop, &mem);
-		fd = kvf_loop_fd(&loop);
+		begin(&r);
+		fd = kvf_loop_fd(&r.loop);
 		pair(s);
 		pair(t);
 		probe_init(&a);
 		probe_init(&b);
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-		kvf_loop_run(&loop);
+		watch(&r, &a, s[0], KVF_WATCH_READ);
+		kvf_loop_run(&r.loop);
 		if (keep)
 			old = fcntl(s[0], F_DUPFD_CLOEXEC, 200);
 		put_byte(s[1]);
 		CU_ASSERT_EQUAL(dup2(t[0], s[0]), s[0]);
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], KVF_WATCH_READ), KVF_OK);
+		watch(&r, &b, s[0], KVF_WATCH_READ);
 		for (int i = 0; i < 4; i++)
-			kvf_loop_run(&loop);
+			kvf_loop_run(&r.loop);
 		CU_ASSERT_EQUAL(a.calls, 0); /* its file is gone */
 		CU_ASSERT_EQUAL(b.calls, 0);
-		kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+		kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 		CU_ASSERT(!readable(fd)); /* the byte is for nobody */
 		put_byte(t[1]);
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 		CU_ASSERT_EQUAL(b.calls, 1);
 		CU_ASSERT(readable(fd));
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, s[0], 0), KVF_OK);
+		watch(&r, &a, s[0], 0);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
+		watch(&r, &b, s[0], 0);
 		CU_ASSERT(!readable(fd));
 		/* A dead watch that is set again lives again. */
-		CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+		watch(&r, &a, s[0], KVF_WATCH_READ);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 		CU_ASSERT_EQUAL(a.calls, 1);
-		kvf_loop_watch(&loop, &a.watch, s[0], 0);
+		kvf_loop_watch(&r.loop, &a.watch, s[0], 0);
 		if (keep)
 			close(old);
-		close(s[0]);
-		close(s[1]);
-		close(t[0]);
-		close(t[1]);
-		end(&loop, &mem, fds);
+		unpair(s);
+		unpair(t);
+		end(&r);
 	}
 }
 
 /* Stopped and closed as it should be, but a duplicate keeps the entry of libev, which makes a new epoll descriptor. */
 static void test_duplicate_lives_on(void)
 {
-	unsigned fds = open_fds();
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	struct probe b;
 	int dup_fd;
@@ -131,68 +123,65 @@ static void test_duplicate_lives_on(void)
 	int t[2];
 	int fd;
 
-	begin(&loop, &mem);
-	fd = kvf_loop_fd(&loop);
+	begin(&r);
+	fd = kvf_loop_fd(&r.loop);
 	pair(s);
 	pair(t);
 	probe_init(&a);
 	probe_init(&b);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &b.watch, t[0], KVF_WATCH_READ), KVF_OK);
-	kvf_loop_run(&loop);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
+	watch(&r, &b, t[0], KVF_WATCH_READ);
+	kvf_loop_run(&r.loop);
 	dup_fd = fcntl(s[0], F_DUPFD_CLOEXEC, 200);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
+	watch(&r, &a, s[0], 0);
 	close(s[0]);
 	put_byte(s[1]);
 	for (int i = 0; i < 5; i++)
-		CU_ASSERT_EQUAL(kvf_loop_run(&loop), 0);
+		CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 0);
 	put_byte(t[1]);
-	CU_ASSERT_EQUAL(kvf_loop_run(&loop), 1);
+	CU_ASSERT_EQUAL(kvf_loop_run(&r.loop), 1);
 	CU_ASSERT_EQUAL(b.calls, 1);
 	get_byte(t[0]);
-	kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+	kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 	CU_ASSERT(!readable(fd));
-	kvf_loop_watch(&loop, &b.watch, t[0], 0);
+	kvf_loop_watch(&r.loop, &b.watch, t[0], 0);
 	close(dup_fd);
 	close(s[1]);
-	close(t[0]);
-	close(t[1]);
-	end(&loop, &mem, fds);
+	unpair(t);
+	end(&r);
 }
 
 /* No descriptor for a new mirror: the old one stays, and the next chance is taken. */
 static void test_mirror_is_renewed_later(void)
 {
-	unsigned fds = open_fds();
 	struct rlimit saved;
-	struct kvf_loop loop;
-	struct kvf_mem mem;
+	struct loop_rig r;
 	struct probe a;
 	int dup_fd;
 	int s[2];
 	int fd;
 
-	begin(&loop, &mem);
+	begin(&r);
 	pair(s);
 	probe_init(&a);
-	fd = kvf_loop_fd(&loop);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], KVF_WATCH_READ), KVF_OK);
+	fd = kvf_loop_fd(&r.loop);
+	watch(&r, &a, s[0], KVF_WATCH_READ);
 	dup_fd = fcntl(s[0], F_DUPFD_CLOEXEC, 0);
 	close(s[0]);
-	CU_ASSERT_EQUAL(kvf_loop_watch(&loop, &a.watch, s[0], 0), KVF_OK);
-	CU_ASSERT(loop.stale);
+	watch(&r, &a, s[0], 0);
+	CU_ASSERT(r.loop.stale);
 	put_byte(s[1]);
 	limit_fds(0, &saved);
-	kvf_loop_arm(&loop, false, 0, KVF_NEVER);
+	kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
 	setrlimit(RLIMIT_NOFILE, &saved);
-	CU_ASSERT(loop.stale);
+	CU_ASSERT(r.loop.stale);
 	CU_ASSERT(readable(fd));
-	kvf_loop_arm(&loop, false, 0, KVF_NEVER);
-	CU_ASSERT(!loop.stale);
+	kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
+	CU_ASSERT(!r.loop.stale);
 	CU_ASSERT(!readable(fd));
 	close(dup_fd);
 	close(s[1]);
-	end(&loop, &mem, fds);
+	end(&r);
 }
 
 /* ---- many, at random, against poll() ---- */
@@ -204,6 +193,26 @@ struct crowd {
 	struct probe probe[WATCHES];
 	int pair[PAIRS][2];
 };
+
+static void gather(struct crowd *crowd)
+{
+	for (int k = 0; k < PAIRS; k++)
+		pair(crowd->pair[k]);
+	for (int w = 0; w < WATCHES; w++)
+		probe_init(&crowd->probe[w]);
+}
+
+static void disperse(struct crowd *crowd)
+{
+	for (int k = 0; k < PAIRS; k++)
+		unpair(crowd->pair[k]);
+}
+
+static void stop_all(struct kvf_loop *loop, struct crowd *crowd)
+{
+	for (int w = 0; w < WATCHES; w++)
+		kvf_loop_watch(loop, &crowd->probe[w].watch, crowd->probe[w].watch.fd, 0);
+}
 
 static unsigned expected(const struct probe *probe)
 {
@@ -225,8 +234,7 @@ static void renew_pair(struct kvf_loop *loop, struct crowd *crowd, int k)
 	for (int w = 0; w < WATCHES; w++)
 		if (crowd->probe[w].watch.link && crowd->probe[w].watch.fd == crowd->pair[k][0])
 			kvf_loop_watch(loop, &crowd->probe[w].watch, crowd->pair[k][0], 0);
-	close(crowd->pair[k][0]);
-	close(crowd->pair[k][1]);
+	unpair(crowd->pair[k]);
 	pair(crowd->pair[k]);
 }
 
@@ -282,33 +290,24 @@ static void test_random(void)
 {
 	for (unsigned seed = 1; seed <= 8; seed++) {
 		static struct crowd crowd;
-		unsigned fds = open_fds();
-		struct kvf_loop loop;
-		struct kvf_mem mem;
+		struct loop_rig r;
 		int fd;
 
 		srand(seed);
-		begin(&loop, &mem);
-		fd = kvf_loop_fd(&loop);
-		for (int k = 0; k < PAIRS; k++)
-			pair(crowd.pair[k]);
-		for (int w = 0; w < WATCHES; w++)
-			probe_init(&crowd.probe[w]);
+		begin(&r);
+		fd = kvf_loop_fd(&r.loop);
+		gather(&crowd);
 		for (int i = 0; i < 400; i++) {
 			for (int n = rand() % 12; n >= 0; n--)
-				step(&loop, &crowd);
-			compare(&loop, &crowd, fd);
+				step(&r.loop, &crowd);
+			compare(&r.loop, &crowd, fd);
 		}
-		CU_ASSERT(!loop.stale);
-		for (int w = 0; w < WATCHES; w++)
-			kvf_loop_watch(&loop, &crowd.probe[w].watch, crowd.probe[w].watch.fd, 0);
-		CU_ASSERT_EQUAL(loop.n_watches, 0);
+		CU_ASSERT(!r.loop.stale);
+		stop_all(&r.loop, &crowd);
+		CU_ASSERT_EQUAL(r.loop.n_watches, 0);
 		CU_ASSERT(!readable(fd));
-		for (int k = 0; k < PAIRS; k++) {
-			close(crowd.pair[k][0]);
-			close(crowd.pair[k][1]);
-		}
-		end(&loop, &mem, fds);
+		disperse(&crowd);
+		end(&r);
 	}
 }
 
@@ -317,51 +316,42 @@ static void test_rude(void)
 {
 	for (unsigned seed = 1; seed <= 30; seed++) {
 		static struct crowd crowd;
-		unsigned fds = open_fds();
-		struct kvf_loop loop;
-		struct kvf_mem mem;
+		struct loop_rig r;
 		int kept[PAIRS];
 		int fd;
 
 		srand(seed);
-		begin(&loop, &mem);
-		fd = kvf_loop_fd(&loop);
-		for (int k = 0; k < PAIRS; k++) {
-			pair(crowd.pair[k]);
+		begin(&r);
+		fd = kvf_loop_fd(&r.loop);
+		gather(&crowd);
+		for (int k = 0; k < PAIRS; k++)
 			kept[k] = -1;
-		}
-		for (int w = 0; w < WATCHES; w++)
-			probe_init(&crowd.probe[w]);
 		for (int i = 0; i < 600; i++) {
 			int k = rand() % PAIRS;
 
 			if (rand() % 3) {
-				step(&loop, &crowd);
+				step(&r.loop, &crowd);
 			} else if (kept[k] < 0 && rand() % 2) {
 				kept[k] = fcntl(crowd.pair[k][0], F_DUPFD_CLOEXEC, 0);
 			} else {
-				close(crowd.pair[k][0]); /* behind the back of its watches */
-				close(crowd.pair[k][1]);
+				unpair(crowd.pair[k]); /* behind the back of its watches */
 				pair(crowd.pair[k]);
 			}
 			if (rand() % 2)
-				kvf_loop_run(&loop);
+				kvf_loop_run(&r.loop);
 			if (rand() % 8 == 0)
-				kvf_loop_arm(&loop, rand() & 1, 0, (uint64_t)rand());
+				kvf_loop_arm(&r.loop, rand() & 1, 0, (uint64_t)rand());
 		}
-		for (int w = 0; w < WATCHES; w++)
-			kvf_loop_watch(&loop, &crowd.probe[w].watch, crowd.probe[w].watch.fd, 0);
-		kvf_loop_run(&loop);
-		kvf_loop_arm(&loop, false, 0, KVF_NEVER);
-		CU_ASSERT_EQUAL(loop.n_watches, 0);
+		stop_all(&r.loop, &crowd);
+		kvf_loop_run(&r.loop);
+		kvf_loop_arm(&r.loop, false, 0, KVF_NEVER);
+		CU_ASSERT_EQUAL(r.loop.n_watches, 0);
 		CU_ASSERT(!readable(fd));
-		for (int k = 0; k < PAIRS; k++) {
-			close(crowd.pair[k][0]);
-			close(crowd.pair[k][1]);
+		disperse(&crowd);
+		for (int k = 0; k < PAIRS; k++)
 			if (kept[k] >= 0)
 				close(kept[k]);
-		}
-		end(&loop, &mem, fds);
+		end(&r);
 	}
 }
 
