@@ -52,3 +52,9 @@ void simmem_init(struct simmem *mem, uint64_t seed)
 	mem->allocator =
 		(struct kvf_allocator){sizeof(mem->allocator), sim_alloc, sim_release, mem};
 }
+
+void simmem_allow(struct simmem *mem, uint64_t n)
+{
+	mem->fail_at = n == SIMMEM_ANY ? 0 : mem->calls + n + 1;
+	mem->persistent = true;
+}

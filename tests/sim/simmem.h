@@ -8,6 +8,8 @@
 #include "kvferry/kvferry.h"
 #include "workload/rng.h"
 
+#define SIMMEM_ANY UINT64_MAX
+
 struct simmem {
 	struct kvf_allocator allocator; /* hand this over */
 	uint64_t calls, failures;
@@ -20,5 +22,7 @@ struct simmem {
 };
 
 void simmem_init(struct simmem *mem, uint64_t seed);
+/* From now on so many calls are granted and no more; SIMMEM_ANY: all of them. */
+void simmem_allow(struct simmem *mem, uint64_t n);
 
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 #include "tests/support/disk_rig.h"
 #include "tests/support/sim_disk.h"
 
@@ -193,24 +194,9 @@ static void test_full_serves_reads(void)
 
 /* ---- memory ---- */
 
-static unsigned allocs, fail_alloc;
-
-static void *alloc(size_t n, void *user)
-{
-	(void)user;
-	return ++allocs == fail_alloc ? NULL : malloc(n);
-}
-
-static void release(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
-}
-
 static void test_memory(void)
 {
-	static const struct kvf_allocator allocator = {sizeof(allocator), alloc, release, NULL};
+	struct simmem host;
 	struct sim_disk sim;
 	struct drig_options o;
 	unsigned failed = 0;
@@ -219,23 +205,25 @@ static void test_memory(void)
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	sim_disk_init(&sim, 1);
 	o = options(&sim, 0);
-	o.allocator = &allocator;
+	simmem_init(&host, 1);
+	o.allocator = &host.allocator;
 	o.admission = KVF_DISK_SECOND_TOUCH;
 	do {
 		struct drig r;
 
-		allocs = 0;
-		fail_alloc = ++failed;
+		host.calls = 0;
+		host.fail_at = ++failed;
 		rc = drig_open(&r, &o);
 		CU_ASSERT(rc == KVF_OK || rc == KVF_ENOMEM);
 		if (rc == KVF_OK) {
 			/* The next one fails while it works. */
-			fail_alloc = allocs + 1;
+			host.fail_at = host.calls + 1;
 			drig_put_range(&r, 0, 4);
 			drig_put_range(&r, 0, 4);
 			CU_ASSERT_EQUAL(drig_get(&r, 1), DRIG_RIGHT);
 			drig_close(&r);
 		}
+		CU_ASSERT_EQUAL(host.live_blocks, 0);
 	} while (rc && failed < 100);
 	CU_ASSERT(failed > 3);
 	sim_disk_fini(&sim);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the index and of eviction share: numbers, keys, checks, memory that runs
- * out, an index with a policy. */
+/* What the tests of the index and of eviction share: numbers, keys, checks, an index with a policy. */
 #ifndef KVF_TESTS_CACHE_RIG_H
 #define KVF_TESTS_CACHE_RIG_H
 
@@ -47,27 +46,6 @@ static inline void check(const struct kvf_index *index)
 	CU_ASSERT_EQUAL(rc, KVF_OK);
 	if (rc)
 		fprintf(stderr, "    %s\n", why);
-}
-
-struct fuse {
-	uint64_t left; /* allocations that still succeed */
-};
-
-static inline void *fuse_alloc(size_t n, void *user)
-{
-	struct fuse *fuse = user;
-
-	if (!fuse->left)
-		return NULL;
-	fuse->left--;
-	return malloc(n);
-}
-
-static inline void fuse_release(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
 }
 
 struct cache {

@@ -1,47 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the pool share: an allocator that fails, a lock that watches, a pool of the test's own. */
+/* What the tests of the pool share: a lock that watches, a pool of the test's own. */
 #ifndef KVF_TESTS_POOL_RIG_H
 #define KVF_TESTS_POOL_RIG_H
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cache/pool.h"
 #include "kvferry/kvferry.h"
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 
 #define HEADER 4096u
-
-/* ---- an allocator that fails, a lock that watches ---- */
-
-struct alloc {
-	long fail_at; /* the k-th call from now fails, and all after; < 0: none */
-	long live;
-};
-
-static inline void *alloc_take(size_t n, void *user)
-{
-	struct alloc *a = user;
-	void *p;
-
-	if (a->fail_at == 0)
-		return NULL;
-	if (a->fail_at > 0)
-		a->fail_at--;
-	p = malloc(n);
-	a->live += p != NULL;
-	return p;
-}
-
-static inline void alloc_give(void *p, size_t n, void *user)
-{
-	struct alloc *a = user;
-
-	(void)n;
-	a->live--;
-	free(p);
-}
 
 struct locks {
 	unsigned calls;
@@ -80,7 +50,7 @@ static inline void unlock_slice(void *arg, void *p, size_t n)
 }
 
 struct rig {
-	struct alloc alloc;
+	struct simmem host;
 	struct kvf_mem mem;
 	struct locks locks;
 	struct kvf_pool pool;
@@ -89,11 +59,9 @@ struct rig {
 
 static inline void rig_init(struct rig *r, uint32_t payload, uint32_t slots)
 {
-	struct kvf_allocator a = { .size = sizeof(a), .alloc = alloc_take, .release = alloc_give, .user = &r->alloc };
-
 	memset(r, 0, sizeof(*r));
-	r->alloc.fail_at = -1;
-	kvf_mem_init(&r->mem, &a);
+	simmem_init(&r->host, 1);
+	kvf_mem_init(&r->mem, &r->host.allocator);
 	r->params = (struct kvf_pool_params){ .payload_bytes = payload,
 					      .n_slots = slots,
 					      .numa_node = -1,
@@ -114,7 +82,8 @@ static inline void rig_close(struct rig *r)
 	CU_ASSERT_EQUAL(r->locks.held, 0);
 	CU_ASSERT_EQUAL(r->locks.bytes, 0);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&r->mem), 0);
-	CU_ASSERT_EQUAL(r->alloc.live, 0);
+	CU_ASSERT_EQUAL(r->host.live_blocks, 0);
+	CU_ASSERT_EQUAL(r->host.wrong_sizes, 0);
 }
 
 static inline void sound(const struct kvf_pool *pool)

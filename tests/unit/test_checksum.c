@@ -8,21 +8,7 @@
 
 #include "base/checksum.h"
 #include "base/mem.h"
-#include "kvferry/kvferry.h"
-
-static void *no_memory(size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	return NULL;
-}
-
-static void no_release(void *p, size_t n, void *user)
-{
-	(void)p;
-	(void)n;
-	(void)user;
-}
+#include "tests/sim/simmem.h"
 
 /* XXH3-64 with seed 0: the same on every machine, for what is on disks and in stores outlives this one. */
 static void test_known(void)
@@ -87,10 +73,12 @@ static void test_as_the_library(void)
 
 static void test_no_memory(void)
 {
-	struct kvf_allocator none = { sizeof(none), no_memory, no_release, NULL };
+	struct simmem none;
 	struct kvf_mem mem;
 
-	kvf_mem_init(&mem, &none);
+	simmem_init(&none, 1);
+	simmem_allow(&none, 0);
+	kvf_mem_init(&mem, &none.allocator);
 	CU_ASSERT_PTR_NULL(kvf_checksum_new(&mem));
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
 }

@@ -5,6 +5,7 @@
  */
 #include "tests/harness.h"
 #include "tests/rig.h"
+#include "tests/sim/simmem.h"
 
 #include <dirent.h>
 #include <linux/filter.h>
@@ -497,30 +498,12 @@ static unsigned open_descriptors(void)
 	return n;
 }
 
-static size_t held;
-
-static void *counted_alloc(size_t n, void *user)
-{
-	void *p = malloc(n);
-
-	(void)user;
-	held += p ? n : 0;
-	return p;
-}
-
-static void counted_release(void *p, size_t n, void *user)
-{
-	(void)user;
-	held -= n;
-	free(p);
-}
-
 static void test_open_close_leaves_nothing(void)
 {
-	static const struct kvf_allocator counted = { sizeof(counted), counted_alloc, counted_release, NULL };
 	unsigned before = open_descriptors();
+	struct simmem host;
 
-	held = 0;
+	simmem_init(&host, 1);
 	for (unsigned i = 0; i < 30; i++) {
 		struct hung t = { .due = KVF_NO_DEADLINE,
 				  .fd = eventfd(0, EFD_CLOEXEC),
@@ -529,15 +512,16 @@ static void test_open_close_leaves_nothing(void)
 		struct rig r;
 
 		rig_open(&r, &(struct rig_options){
-				     .slots = 8, .tiers = &custom, .n_tiers = i % 2, .allocator = &counted });
-		CU_ASSERT(held > 0);
+				     .slots = 8, .tiers = &custom, .n_tiers = i % 2, .allocator = &host.allocator });
+		CU_ASSERT(host.live_blocks > 0);
 		CU_ASSERT(kvf_fd(r.engine) >= 0);
 		rig_tokens(&r, 1, N);
 		if (i % 2 == 0)
 			CU_ASSERT(rig_store(&r, 0, N, 0).tokens > 0);
 		rig_close(&r);
 		close(t.fd);
-		CU_ASSERT_EQUAL(held, 0);
+		CU_ASSERT_EQUAL(host.live_blocks, 0);
+		CU_ASSERT_EQUAL(host.wrong_sizes, 0);
 		CU_ASSERT_EQUAL(open_descriptors(), before);
 	}
 }

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1
 #endif
 
+#include "tests/sim/simmem.h"
 #include "tests/unit/cache_rig.h"
 
 /* ---- the naive model: three arrays, first element goes next ---- */
@@ -383,27 +384,25 @@ static void test_bounded(void)
 /* Without memory for more frequencies, entries share the highest there is. */
 static void test_lfu_memory(void)
 {
-	struct fuse fuse = { .left = 100 };
-	struct kvf_allocator allocator = {
-		.alloc = fuse_alloc, .release = fuse_release, .user = &fuse
-	};
+	struct simmem host;
 	struct cache c;
 	uint32_t a, b;
 
+	simmem_init(&host, 1);
 	for (uint64_t k = 0; k < 2; k++) {
-		kvf_mem_init(&c.mem, &allocator);
-		fuse.left = k;
+		kvf_mem_init(&c.mem, &host.allocator);
+		simmem_allow(&host, k);
 		CU_ASSERT_EQUAL(
 			kvf_evict_init(&c.evict, &c.mem, &c.index, KVF_POLICY_LFU), KVF_ENOMEM);
 		kvf_evict_fini(&c.evict);
 		CU_ASSERT_EQUAL(kvf_mem_fini(&c.mem), 0);
 	}
-	fuse.left = 100;
-	kvf_mem_init(&c.mem, &allocator);
+	simmem_allow(&host, SIMMEM_ANY);
+	kvf_mem_init(&c.mem, &host.allocator);
 	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&c.index, &c.mem, 4), KVF_OK);
 	CU_ASSERT_EQUAL_FATAL(
 		kvf_evict_init(&c.evict, &c.mem, &c.index, KVF_POLICY_LFU), KVF_OK);
-	fuse.left = 0;
+	simmem_allow(&host, 0);
 	a = cache_add(&c, 0, KVF_NIL);
 	b = cache_add(&c, 1, KVF_NIL);
 	for (int i = 0; i < 500; i++)
@@ -412,7 +411,7 @@ static void test_lfu_memory(void)
 		kvf_evict_touch(&c.evict, &b, 1);
 	cache_check(&c);
 	CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), a); /* not told apart: the older */
-	fuse.left = 100;
+	simmem_allow(&host, SIMMEM_ANY);
 	kvf_evict_touch(&c.evict, &a, 1);
 	CU_ASSERT_EQUAL(kvf_evict_victim(&c.evict), b);
 	for (uint32_t i = 0; i < KVF_EVICT_FREQUENCY_MAX + 10; i++)

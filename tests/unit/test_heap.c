@@ -6,23 +6,9 @@
 #include <string.h>
 
 #include "base/heap.h"
-#include "kvferry/kvferry.h"
+#include "tests/sim/simmem.h"
 
 #define N 257
-
-static void *no_memory(size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	return NULL;
-}
-
-static void no_release(void *p, size_t n, void *user)
-{
-	(void)p;
-	(void)n;
-	(void)user;
-}
 
 static void test_random_against_array(void)
 {
@@ -98,12 +84,14 @@ static void test_sorts(void)
 
 static void test_no_memory(void)
 {
-	struct kvf_allocator none = { sizeof(none), no_memory, no_release, NULL };
+	struct simmem none;
 	struct kvf_heap_node node = { 0, 0 };
 	struct kvf_heap heap;
 	struct kvf_mem mem;
 
-	kvf_mem_init(&mem, &none);
+	simmem_init(&none, 1);
+	simmem_allow(&none, 0);
+	kvf_mem_init(&mem, &none.allocator);
 	kvf_heap_init(&heap, &mem);
 	CU_ASSERT_EQUAL(kvf_heap_reserve(&heap, 0), KVF_OK);
 	CU_ASSERT_EQUAL(kvf_heap_reserve(&heap, 1), KVF_ENOMEM);

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "cache/index_table.h"
+#include "tests/sim/simmem.h"
 #include "tests/unit/cache_rig.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -232,16 +233,15 @@ static void test_crowding(void)
 static void test_no_memory(void)
 {
 	for (uint64_t k = 0; k < 8; k++) {
-		struct fuse fuse = { .left = k };
-		struct kvf_allocator allocator = {
-			.alloc = fuse_alloc, .release = fuse_release, .user = &fuse
-		};
+		struct simmem host;
 		struct kvf_mem mem;
 		struct kvf_index index;
 		uint8_t key[32];
 		uint32_t i = 0;
 
-		kvf_mem_init(&mem, &allocator);
+		simmem_init(&host, 1);
+		simmem_allow(&host, k);
+		kvf_mem_init(&mem, &host.allocator);
 		if (k == 0) {
 			CU_ASSERT_EQUAL(kvf_index_init(&index, &mem, 30000), KVF_ENOMEM);
 			continue;
@@ -252,10 +252,10 @@ static void test_no_memory(void)
 			if (kvf_index_insert(&index, key, KVF_NIL) == KVF_NIL)
 				break;
 		}
-		CU_ASSERT_EQUAL(i, k == 8 ? 30000 : (uint64_t)(128u << k) * 9 / 10);
+		CU_ASSERT_EQUAL(i, (uint64_t)(128u << k) * 9 / 10);
 		CU_ASSERT_EQUAL(index.n, i);
 		check(&index);
-		fuse.left = 100;
+		simmem_allow(&host, SIMMEM_ANY);
 		for (; i < 30000; i++) {
 			uint32_t e;
 
@@ -367,66 +367,44 @@ static void test_mapped_bound(void)
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);
 }
 
-struct counting {
-	uint64_t asked, granted;
-	bool refuse;
-};
-
-static void *counting_alloc(size_t n, void *user)
-{
-	struct counting *c = user;
-
-	c->asked++;
-	if (c->refuse)
-		return NULL;
-	c->granted++;
-	return malloc(n);
-}
-
-static void counting_release(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
-}
-
 /* Growth that failed is tried again with the 257th insert after it, so that a host without memory is not asked at
  * each; up to nine tenths keys are taken meanwhile. */
 static void test_asks_seldom(void)
 {
-	struct counting counting = { 0 };
-	struct kvf_allocator allocator = { .alloc = counting_alloc, .release = counting_release, .user = &counting };
+	struct simmem host;
 	struct kvf_mem mem;
 	struct kvf_index index;
 	uint8_t key[32];
 	uint32_t i = 0;
 
-	kvf_mem_init(&mem, &allocator);
+	simmem_init(&host, 1);
+	kvf_mem_init(&mem, &host.allocator);
 	CU_ASSERT_EQUAL_FATAL(kvf_index_init(&index, &mem, 30000), KVF_OK);
-	counting.refuse = true;
-	counting.asked = 0;
+	simmem_allow(&host, 0);
+	host.calls = 0;
+	host.fail_at = 1;
 	for (; i < 179; i++) {
 		make_key(key, i);
 		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
 	}
-	CU_ASSERT_EQUAL(counting.asked, 0);
+	CU_ASSERT_EQUAL(host.calls, 0);
 	for (; i < 230; i++) {
 		make_key(key, i);
 		CU_ASSERT_EQUAL_FATAL(kvf_index_insert(&index, key, KVF_NIL), i);
-		CU_ASSERT_EQUAL(counting.asked, 1);
+		CU_ASSERT_EQUAL(host.calls, 1);
 	}
 	make_key(key, i);
 	for (; i < 179 + 257; i++) {
 		CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
-		CU_ASSERT_EQUAL(counting.asked, 1);
+		CU_ASSERT_EQUAL(host.calls, 1);
 	}
 	CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
-	CU_ASSERT_EQUAL(counting.asked, 2);
-	counting.refuse = false;
+	CU_ASSERT_EQUAL(host.calls, 2);
+	simmem_allow(&host, SIMMEM_ANY);
 	for (i = 0; i < 256; i++)
 		CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), KVF_NIL);
 	CU_ASSERT_EQUAL(kvf_index_insert(&index, key, KVF_NIL), 230);
-	CU_ASSERT_EQUAL(counting.asked, 3);
+	CU_ASSERT_EQUAL(host.calls, 3);
 	check(&index);
 	kvf_index_fini(&index);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&mem), 0);

@@ -7,6 +7,7 @@
 #include "device/layout.h"
 #include "tests/gen_layout.h"
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 
 /* Two groups: FlashAttention (3 layers) and MLA (2 layers), chunks of 64 tokens. */
 struct subject {
@@ -357,27 +358,15 @@ static void test_interlaced_planes(void)
 	subject_free(&s);
 }
 
-static void *no_memory(size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	return NULL;
-}
-
-static void no_release(void *p, size_t n, void *user)
-{
-	(void)p;
-	(void)n;
-	(void)user;
-}
-
 static void test_no_memory(void)
 {
-	struct kvf_allocator none = { sizeof(none), no_memory, no_release, NULL };
+	struct simmem none;
 	struct subject s;
 
 	subject_make(&s, KVF_PAYLOAD_LMCACHE);
-	kvf_mem_init(&s.mem, &none);
+	simmem_init(&none, 1);
+	simmem_allow(&none, 0);
+	kvf_mem_init(&s.mem, &none.allocator);
 	CU_ASSERT_EQUAL(subject_init(&s, 64), KVF_ENOMEM);
 	CU_ASSERT_PTR_NULL(s.plan.storage);
 	CU_ASSERT_NOT_EQUAL(s.detail[0], 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lookups and the leases they give: what they count, what a lease holds, and what happens without memory. */
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 #include "tests/support/tier_rig.h"
 
 #include <stdlib.h>
@@ -185,35 +186,18 @@ static void test_unpin_partial_chunk(void)
 
 /* ---- without memory ---- */
 
-static uint32_t allocs_left;
-
-static void *some_alloc(size_t n, void *user)
-{
-	(void)user;
-	if (!allocs_left)
-		return NULL;
-	allocs_left--;
-	return malloc(n);
-}
-
-static void some_release(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
-}
-
 /* The operation with so many allocations and no more; false when submit refused it. */
-static bool run_with(struct rig *r, const struct kvf_op *op, uint32_t allocs, struct kvf_completion *c)
+static bool run_with(struct rig *r, const struct kvf_op *op, struct simmem *host, uint32_t allocs,
+		     struct kvf_completion *c)
 {
 	uint64_t id;
 	int rc;
 
-	allocs_left = allocs;
+	simmem_allow(host, allocs);
 	rc = kvf_submit(r->engine, op, 1, &id);
 	if (rc == 1)
 		*c = rig_await(r, id);
-	allocs_left = UINT32_MAX;
+	simmem_allow(host, SIMMEM_ANY);
 	CU_ASSERT(rc == 1 || rc == KVF_ENOMEM);
 	return rc == 1;
 }
@@ -221,22 +205,22 @@ static bool run_with(struct rig *r, const struct kvf_op *op, uint32_t allocs, st
 /* A lookup without memory for its lease is still an answer; a pin is nothing without one. */
 static void test_no_memory(void)
 {
-	static const struct kvf_allocator allocator = { sizeof(allocator), some_alloc, some_release, NULL };
 	unsigned seen[2][2] = { { 0 } };
 
 	for (uint32_t allocs = 0; allocs < 12; allocs++) {
 		for (int pin = 0; pin < 2; pin++) {
 			struct kvf_completion c = { 0 };
+			struct simmem host;
 			struct kvf_op op;
 			struct rig r;
 
-			allocs_left = UINT32_MAX;
-			rig_open(&r, &(struct rig_options){ .slots = 1024, .allocator = &allocator });
+			simmem_init(&host, 1);
+			rig_open(&r, &(struct rig_options){ .slots = 1024, .allocator = &host.allocator });
 			tier_rig_store(&r, 1, 40);
 			kvf_prep_lookup(&op, r.seq, 0, 0, LONG);
 			if (pin)
 				kvf_prep_pin(&op, r.seq, 0, 40 * RIG_CHUNK, LONG);
-			if (run_with(&r, &op, allocs, &c)) {
+			if (run_with(&r, &op, &host, allocs, &c)) {
 				seen[pin][!!c.lease_id]++;
 				CU_ASSERT_EQUAL(c.tokens, 40 * RIG_CHUNK);
 				CU_ASSERT_EQUAL(c.reason, c.lease_id ? KVF_REASON_NONE : KVF_REASON_MEMORY);

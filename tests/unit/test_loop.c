@@ -2,6 +2,7 @@
 /* loop.h: watches, kvf_fd, bounds on system calls, what the machine refuses. Its misuse: test_loop_rude.c. */
 #include "tests/harness.h"
 
+#include "tests/sim/simmem.h"
 #include "tests/unit/loop_rig.h"
 
 static void test_idle_costs_nothing(void)
@@ -349,28 +350,16 @@ static void test_fd_before_and_after_watch(void)
 
 /* ---- what the machine refuses ---- */
 
-static void *no_memory(size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	return NULL;
-}
-
-static void no_release(void *p, size_t n, void *user)
-{
-	(void)p;
-	(void)n;
-	(void)user;
-}
-
 static void test_no_memory(void)
 {
-	struct kvf_allocator none = { sizeof(none), no_memory, no_release, NULL };
+	struct simmem none;
 	struct loop_rig r;
 	struct probe a;
 	int s[2];
 
-	begin_with(&r, &none);
+	simmem_init(&none, 1);
+	simmem_allow(&none, 0);
+	begin_with(&r, &none.allocator);
 	pair(s);
 	probe_init(&a);
 	CU_ASSERT_EQUAL(kvf_loop_watch(&r.loop, &a.watch, s[0], KVF_WATCH_READ), KVF_ENOMEM);

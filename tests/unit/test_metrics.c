@@ -6,6 +6,7 @@
 #include "tests/harness.h"
 #include "tests/memtier.h"
 #include "tests/rig.h"
+#include "tests/sim/simmem.h"
 #include "tests/support/prom.h"
 
 #include <ctype.h>
@@ -213,58 +214,33 @@ static void test_health(void)
 
 /* ---- memory ---- */
 
-struct miser {
-	uint64_t left; /* allocations until one fails */
-	int64_t held;
-};
-
-static void *miser_alloc(size_t n, void *user)
-{
-	struct miser *m = user;
-
-	if (!m->left)
-		return NULL;
-	m->left--;
-	m->held++;
-	return malloc(n);
-}
-
-static void miser_release(void *p, size_t n, void *user)
-{
-	struct miser *m = user;
-
-	(void)n;
-	m->held--;
-	free(p);
-}
-
 /* An open that runs out of memory anywhere, histograms included, gives all back. */
 static void test_memory(void)
 {
-	struct miser miser = {0, 0};
-	struct kvf_allocator allocator = {sizeof(allocator), miser_alloc, miser_release, &miser};
+	struct simmem host;
 	struct kvf_custom_tier spec;
 	struct memtier m;
 	uint64_t k;
 	int rc = KVF_ENOMEM;
 
+	simmem_init(&host, 1);
 	for (k = 0; rc != KVF_OK && k < 2000; k++) {
 		struct rig r;
 
 		memset(&m, 0, sizeof(m));
 		m.caps = KVF_TIER_RECORDS;
 		spec = (struct kvf_custom_tier){&memtier_ops, &m};
-		miser.left = k;
+		simmem_allow(&host, k);
 		rc = rig_try_open(&r, &(struct rig_options){.slots = 16,
 					      .tiers = &spec,
 					      .n_tiers = 1,
-					      .allocator = &allocator});
-		miser.left = UINT64_MAX; /* checking takes some too */
+					      .allocator = &host.allocator});
+		simmem_allow(&host, SIMMEM_ANY); /* checking takes some too */
 		if (rc == KVF_OK)
 			rig_close(&r);
 		else
 			CU_ASSERT_EQUAL(rc, KVF_ENOMEM);
-		CU_ASSERT_EQUAL(miser.held, 0);
+		CU_ASSERT_EQUAL(host.live_blocks, 0);
 	}
 	CU_ASSERT(rc == KVF_OK && k > 30);
 }

@@ -62,7 +62,7 @@ static void test_too_few(void)
 	r.params.payload_bytes = 0;
 	CU_ASSERT_EQUAL(kvf_pool_init(&r.pool, &r.mem, &r.params, NULL), KVF_ERANGE);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&r.mem), 0);
-	CU_ASSERT_EQUAL(r.alloc.live, 0);
+	CU_ASSERT_EQUAL(r.host.live_blocks, 0);
 }
 
 static void test_grow_and_use(void)
@@ -150,23 +150,23 @@ static void test_allocation_fails(void)
 {
 	struct rig r;
 	int rc = KVF_ENOMEM;
-	long k;
+	uint64_t k;
 
 	for (k = 0; rc; k++) {
 		rig_init(&r, 200000, 150);
-		r.alloc.fail_at = k;
+		simmem_allow(&r.host, k);
 		rc = kvf_pool_init(&r.pool, &r.mem, &r.params, NULL);
 		CU_ASSERT(rc == KVF_OK || rc == KVF_ENOMEM);
 		if (rc) {
 			CU_ASSERT_EQUAL(kvf_mem_fini(&r.mem), 0);
-			CU_ASSERT_EQUAL(r.alloc.live, 0);
+			CU_ASSERT_EQUAL(r.host.live_blocks, 0);
 		}
 	}
 	CU_ASSERT_EQUAL(k, 4); /* three tables */
-	r.alloc.fail_at = 0;
+	simmem_allow(&r.host, 0);
 	grow(&r.pool); /* takes nothing */
 	for (k = 0, rc = KVF_ENOMEM; rc; k++) {
-		r.alloc.fail_at = k;
+		simmem_allow(&r.host, k);
 		rc = kvf_pool_resize(&r.pool, 100000);
 		CU_ASSERT(rc == KVF_OK || rc == KVF_ENOMEM);
 		CU_ASSERT_EQUAL(r.pool.target, rc ? 150 : 100000);

@@ -55,9 +55,9 @@ static void test_bounds(void)
 	grow(&r.pool);
 	CU_ASSERT_EQUAL(kvf_pool_resize(&r.pool, 7), KVF_ERANGE);
 	CU_ASSERT_EQUAL(kvf_pool_resize(&r.pool, KVF_NIL / 2), KVF_ERANGE);
-	r.alloc.fail_at = 0; /* it would be tried */
+	simmem_allow(&r.host, 0); /* it would be tried */
 	CU_ASSERT_EQUAL(kvf_pool_resize(&r.pool, KVF_NIL / 2 - 1), KVF_ENOMEM);
-	r.alloc.fail_at = -1;
+	simmem_allow(&r.host, SIMMEM_ANY);
 	CU_ASSERT_EQUAL(r.pool.target, 8);
 	CU_ASSERT_EQUAL(kvf_pool_resize(&r.pool, 9), KVF_OK);
 	CU_ASSERT_TRUE(r.pool.due);
@@ -73,7 +73,7 @@ static void test_bounds(void)
 	rig_init(&r, 4096, KVF_NIL / 2);
 	CU_ASSERT_EQUAL(kvf_pool_init(&r.pool, &r.mem, &r.params, NULL), KVF_ERANGE);
 	r.params.n_slots--;
-	r.alloc.fail_at = 0;
+	simmem_allow(&r.host, 0);
 	CU_ASSERT_EQUAL(kvf_pool_init(&r.pool, &r.mem, &r.params, NULL), KVF_ENOMEM);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&r.mem), 0);
 }

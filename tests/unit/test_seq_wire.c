@@ -2,6 +2,7 @@
 /* LMCache's hashes beside the keys of a sequence: the same whatever way the tokens came and went, and none where
  * LMCache has no name that is this chunk's alone. */
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 #include "token/seq.h"
 
 #include <stdlib.h>
@@ -221,30 +222,12 @@ static void test_nameless(void)
 }
 
 /* Every allocation fails once; nothing leaks and the sequence is as it was. */
-static unsigned allowed;
-
-static void *stingy_alloc(size_t n, void *user)
-{
-	(void)user;
-	if (!allowed)
-		return NULL;
-	allowed--;
-	return malloc(n);
-}
-
-static void stingy_release(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
-}
-
 static void test_no_memory(void)
 {
-	static const struct kvf_allocator stingy = { sizeof(stingy), stingy_alloc, stingy_release, NULL };
 	static const struct kvf_tag tag = { "a", "x" };
 	struct kvf_seq_params p = { .size = sizeof(p), .tags = &tag, .n_tags = 1 };
 	uint32_t tokens[MOST * SIZE];
+	struct simmem host;
 
 	for (uint32_t i = 0; i < MOST * SIZE; i++)
 		tokens[i] = i + 1;
@@ -252,12 +235,13 @@ static void test_no_memory(void)
 		struct kvf_seq *seq = NULL;
 
 		begin(KVF_WIRE_BUILTIN, KVF_WIRE_IP);
-		kvf_mem_init(&mem, &stingy);
-		allowed = k;
+		simmem_init(&host, 1);
+		simmem_allow(&host, k);
+		kvf_mem_init(&mem, &host.allocator);
 		if (!kvf_seq_new(&env, &p, &seq)) {
 			if (kvf_seq_add(seq, tokens, MOST * SIZE) != KVF_OK) {
 				CU_ASSERT_EQUAL(seq->n_tokens, 0);
-				allowed = 100;
+				simmem_allow(&host, SIMMEM_ANY);
 				CU_ASSERT_EQUAL(kvf_seq_add(seq, tokens, MOST * SIZE), KVF_OK);
 			}
 			check(seq, MOST);

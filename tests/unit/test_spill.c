@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* spill.c and the tiers' side of it: what goes down when, what is withdrawn, what a late or a missing answer does. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/checksum.h"
 #include "engine/engine.h"
 #include "tests/harness.h"
+#include "tests/sim/simmem.h"
 #include "tests/support/tier_rig.h"
 
 static struct rig r;
@@ -306,35 +306,21 @@ static void test_probe(void)
 	close_tiers();
 }
 
-static bool no_memory;
-
-static void *take(size_t n, void *user)
-{
-	(void)user;
-	return no_memory ? NULL : malloc(n);
-}
-
-static void give(void *p, size_t n, void *user)
-{
-	(void)n;
-	(void)user;
-	free(p);
-}
-
 /* No memory for a put: it stays queued and is tried a millisecond later, and the host is told when. */
 static void test_no_memory(void)
 {
-	static const struct kvf_allocator allocator = { sizeof(allocator), take, give, NULL };
+	struct simmem host;
 
-	no_memory = false;
-	tier_rig_open_more(&r, m, 1, KVF_TIER_RECORDS, (struct rig_options){ .slots = 64, .allocator = &allocator });
+	simmem_init(&host, 1);
+	tier_rig_open_more(&r, m, 1, KVF_TIER_RECORDS,
+			   (struct rig_options){ .slots = 64, .allocator = &host.allocator });
 	e = r.engine;
 	tier_rig_poll(&r, 3);
 	e->tier[0].n_spills = e->tier[0].cap_spills;
 	tier_rig_store(&r, 1, 12);
 	tier_rig_poll(&r, 3);
 	e->tier[0].n_spills = 0;
-	no_memory = true;
+	simmem_allow(&host, 0);
 	for (int i = 0; i < 50 && !e->tier[0].spill_retry_ns; i++)
 		tier_rig_poll(&r, 1);
 	CU_ASSERT_EQUAL_FATAL(e->tier[0].spill_retry_ns, tier_rig_now + KVF_NS_PER_MS);
@@ -342,7 +328,7 @@ static void test_no_memory(void)
 		tier_rig_poll(&r, 1);
 	CU_ASSERT_NOT_EQUAL(length(&e->tier[0].puts), 0);
 	CU_ASSERT_EQUAL(kvf_next_deadline_ns(e), tier_rig_now + KVF_NS_PER_MS);
-	no_memory = false;
+	simmem_allow(&host, SIMMEM_ANY);
 	tier_rig_now += KVF_NS_PER_MS - 1;
 	tier_rig_poll(&r, 5);
 	CU_ASSERT_NOT_EQUAL(length(&e->tier[0].puts), 0);
