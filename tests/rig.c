@@ -308,11 +308,59 @@ struct kvf_completion rig_lookup(struct rig *r, uint32_t computed, uint64_t leas
 	return rig_run(r, &op);
 }
 
+struct kvf_completion rig_pin(struct rig *r, uint32_t first, uint32_t n, uint64_t lease_ns)
+{
+	struct kvf_op op;
+
+	kvf_prep_pin(&op, r->seq, first, n, lease_ns);
+	return rig_run(r, &op);
+}
+
 struct kvf_completion rig_unpin(struct rig *r, uint64_t lease, size_t first, size_t n)
 {
 	struct kvf_op op;
 
 	kvf_prep_unpin(&op, lease, first, n);
+	return rig_run(r, &op);
+}
+
+struct kvf_completion rig_prefetch(struct rig *r, uint32_t first, uint32_t n, uint64_t lease_ns)
+{
+	struct kvf_op op;
+
+	kvf_prep_prefetch(&op, r->seq, first, n, lease_ns);
+	return rig_run(r, &op);
+}
+
+struct kvf_completion rig_demote(struct rig *r, uint32_t first, uint32_t n)
+{
+	struct kvf_op op;
+
+	kvf_prep_demote(&op, r->seq, first, n);
+	return rig_run(r, &op);
+}
+
+struct kvf_completion rig_remove(struct rig *r, uint32_t first, uint32_t n, uint32_t tiers)
+{
+	struct kvf_op op;
+
+	kvf_prep_remove(&op, r->seq, first, n, tiers);
+	return rig_run(r, &op);
+}
+
+struct kvf_completion rig_clear(struct rig *r, uint32_t tiers)
+{
+	struct kvf_op op;
+
+	kvf_prep_clear(&op, tiers);
+	return rig_run(r, &op);
+}
+
+struct kvf_completion rig_flush(struct rig *r)
+{
+	struct kvf_op op;
+
+	kvf_prep_flush(&op);
 	return rig_run(r, &op);
 }
 

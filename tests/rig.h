@@ -72,7 +72,13 @@ struct kvf_completion rig_await(struct rig *r, uint64_t op_id);
 struct kvf_completion rig_store(struct rig *r, uint32_t first, uint32_t n, uint32_t flags);
 struct kvf_completion rig_retrieve(struct rig *r, uint32_t first, uint32_t n, uint32_t flags);
 struct kvf_completion rig_lookup(struct rig *r, uint32_t computed, uint64_t lease_ns);
+struct kvf_completion rig_pin(struct rig *r, uint32_t first, uint32_t n, uint64_t lease_ns);
 struct kvf_completion rig_unpin(struct rig *r, uint64_t lease, size_t first, size_t n);
+struct kvf_completion rig_prefetch(struct rig *r, uint32_t first, uint32_t n, uint64_t lease_ns);
+struct kvf_completion rig_demote(struct rig *r, uint32_t first, uint32_t n);
+struct kvf_completion rig_remove(struct rig *r, uint32_t first, uint32_t n, uint32_t tiers);
+struct kvf_completion rig_clear(struct rig *r, uint32_t tiers);
+struct kvf_completion rig_flush(struct rig *r);
 /* Fills op for a store or retrieve of [first, first + n) with KVF_FENCE_NOW. */
 void rig_prep(struct rig *r, struct kvf_op *op, enum kvf_op_code code, uint32_t first, uint32_t n);
 void rig_wait_fence(struct rig *r, uint64_t op_id);

@@ -55,20 +55,14 @@ void tier_rig_store(struct rig *r, uint64_t number, uint32_t chunks)
 
 void tier_rig_flush(struct rig *r)
 {
-	struct kvf_op op;
-
-	kvf_prep_flush(&op);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_flush(r).status, KVF_OK);
 }
 
 void tier_rig_only_below(struct rig *r, uint64_t number, uint32_t chunks)
 {
-	struct kvf_op op;
-
 	tier_rig_store(r, number, chunks);
 	tier_rig_flush(r);
-	kvf_prep_remove(&op, r->seq, 0, chunks * RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(r, &op);
+	rig_remove(r, 0, chunks * RIG_CHUNK, KVF_TIER_RAM);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r->seq), 0);
 }
 

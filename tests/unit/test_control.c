@@ -100,14 +100,12 @@ static void test_resize(void)
 
 static void test_clear(void)
 {
-	struct kvf_op op;
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
 	store(&r, 1, 4);
 	store(&r, 2, 4);
-	kvf_prep_clear(&op, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 8 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_clear(&r, 0).tokens, 8 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
 	rig_close(&r);

@@ -355,8 +355,7 @@ static void test_lost_in_gathers(void)
 	CU_ASSERT_EQUAL(kvf_submit(r.engine, &op, 1, &id), KVF_EDEVLOST);
 	/* RAM and what is below stay usable: all slots but two. */
 	rig_tokens(&r, 1, 40 * RIG_CHUNK);
-	kvf_prep_prefetch(&op, r.seq, 0, 40 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 40 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_prefetch(&r, 0, 40 * RIG_CHUNK, 0).tokens, 40 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).ram_tokens, 40 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_free, 64 - 2 - 40 - CHUNKS);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_quarantined, 2);

@@ -239,7 +239,6 @@ static void test_damage(void)
 static void test_remove_and_clear(void)
 {
 	struct rig_options o;
-	struct kvf_op op;
 	struct rig r;
 
 	fresh();
@@ -250,16 +249,14 @@ static void test_remove_and_clear(void)
 		rig_compute(&r, 4 * RIG_CHUNK);
 		store_durable(&r, 4 * RIG_CHUNK);
 	}
-	kvf_prep_remove(&op, r.seq, 2 * RIG_CHUNK, 2 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 2 * RIG_CHUNK, 2 * RIG_CHUNK, 0).status, KVF_OK);
 	rig_close(&r);
 	rig_open(&r, &o);
 	rig_tokens(&r, 1, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(warm_up(&r, 4 * RIG_CHUNK), 4 * RIG_CHUNK);
 	rig_tokens(&r, 2, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 2 * RIG_CHUNK);
-	kvf_prep_clear(&op, KVF_TIER_DISK);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_clear(&r, KVF_TIER_DISK).status, KVF_OK);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
 	rig_close(&r);
 }

@@ -113,11 +113,8 @@ static struct kvf_completion retrieve(struct stage *s, uint64_t number, uint64_t
 
 static void drop_from_ram(struct stage *s, uint64_t number)
 {
-	struct kvf_op op;
-
 	rig_tokens(&s->r, number, FOUR);
-	kvf_prep_remove(&op, s->r.seq, 0, FOUR, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(&s->r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&s->r, 0, FOUR, KVF_TIER_RAM).status, KVF_OK);
 	CU_ASSERT_EQUAL(kvf_seq_resident(s->r.seq), 0);
 }
 

@@ -62,15 +62,13 @@ static void test_lookup(void)
 static void test_spans_in_the_middle(void)
 {
 	struct kvf_completion c;
-	struct kvf_op op;
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
 	rig_tokens(&r, 1, 6 * RIG_CHUNK);
 	rig_compute(&r, 6 * RIG_CHUNK);
 	rig_store(&r, 0, 6 * RIG_CHUNK, 0);
-	kvf_prep_pin(&op, r.seq, 2 * RIG_CHUNK, 3 * RIG_CHUNK, 1000000000);
-	c = rig_run(&r, &op);
+	c = rig_pin(&r, 2 * RIG_CHUNK, 3 * RIG_CHUNK, 1000000000);
 	CU_ASSERT_EQUAL(c.status, KVF_OK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_NONE);
 	CU_ASSERT_EQUAL(c.tokens, 3 * RIG_CHUNK);
@@ -80,13 +78,10 @@ static void test_spans_in_the_middle(void)
 	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 2 * RIG_CHUNK, RIG_CHUNK + RIG_CHUNK / 2).tokens, RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 2);
 	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).tokens, 2 * RIG_CHUNK);
-	kvf_prep_demote(&op, r.seq, 4 * RIG_CHUNK, RIG_CHUNK);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, RIG_CHUNK);
-	kvf_prep_remove(&op, r.seq, 5 * RIG_CHUNK, RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_demote(&r, 4 * RIG_CHUNK, RIG_CHUNK).tokens, RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 5 * RIG_CHUNK, RIG_CHUNK, 0).tokens, RIG_CHUNK);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 5 * RIG_CHUNK);
-	kvf_prep_remove(&op, r.seq, 0, RIG_CHUNK, 0);
-	rig_run(&r, &op);
+	rig_remove(&r, 0, RIG_CHUNK, 0);
 	/* From the second chunk on it is all there. */
 	c = rig_retrieve(&r, RIG_CHUNK, 4 * RIG_CHUNK, 0);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
@@ -137,19 +132,15 @@ static void test_partial_chunk(void)
 static void test_remove_and_demote(void)
 {
 	struct rig r;
-	struct kvf_op op;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
 	rig_tokens(&r, 1, 4 * RIG_CHUNK);
 	rig_compute(&r, 4 * RIG_CHUNK);
 	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
-	kvf_prep_demote(&op, r.seq, 0, 4 * RIG_CHUNK);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 4 * RIG_CHUNK);
-	kvf_prep_remove(&op, r.seq, RIG_CHUNK, 2 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 2 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_demote(&r, 0, 4 * RIG_CHUNK).tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_remove(&r, RIG_CHUNK, 2 * RIG_CHUNK, 0).tokens, 2 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), RIG_CHUNK);
-	kvf_prep_flush(&op);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_flush(&r).status, KVF_OK);
 	rig_close(&r);
 }
 
@@ -158,7 +149,6 @@ static void test_remove_twice_named(void)
 {
 	static const uint8_t keys[4][KVF_KEY_BYTES] = { { 1 }, { 2 }, { 1 }, { 3 } };
 	struct rig r;
-	struct kvf_op op;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
 	kvf_seq_close(r.seq);
@@ -167,8 +157,7 @@ static void test_remove_twice_named(void)
 	CU_ASSERT_EQUAL(kvf_seq_append_keys(r.seq, keys, 4), KVF_OK);
 	CU_ASSERT_EQUAL(rig_store(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 3);
-	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, 4 * RIG_CHUNK, 0).tokens, 3 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
 	CU_ASSERT_EQUAL(rig_store(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);

@@ -7,10 +7,7 @@
 
 static void remove_all(struct rig *r, uint32_t chunks)
 {
-	struct kvf_op op;
-
-	kvf_prep_remove(&op, r->seq, 0, chunks * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(r, 0, chunks * RIG_CHUNK, 0).status, KVF_OK);
 }
 
 static bool untouched(const struct kvf_event *ev)

@@ -22,14 +22,6 @@ static void begin_prefetch(struct rig *r, uint64_t number)
 	rig_submit(r, &op);
 }
 
-static void take_out_of_ram(struct rig *r)
-{
-	struct kvf_op op;
-
-	kvf_prep_remove(&op, r->seq, 0, TOKENS, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
-}
-
 /* Key of chunk `chunk` of the sequence that is open. */
 static bool is_for(struct rig *r, const struct kvf_tier_req *req, uint32_t chunk)
 {
@@ -162,7 +154,7 @@ static void test_shared(void)
 	tier_rig_only_below(&r, 1, CHUNKS);
 	CU_ASSERT_EQUAL(fetch(&r).tokens, TOKENS);
 	CU_ASSERT_EQUAL(rig_stats(&r).shared_transfers, 0);
-	take_out_of_ram(&r);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, TOKENS, KVF_TIER_RAM).status, KVF_OK);
 	rig_wipe(&r);
 	m.hold = true;
 	m.hold_kind = KVF_REQ_GET;
@@ -381,7 +373,6 @@ static void test_stops_below_at_once(void)
 	struct kvf_completion c;
 	struct memtier m;
 	struct simdev d;
-	struct kvf_op op;
 	struct rig r;
 	uint64_t id;
 
@@ -389,8 +380,7 @@ static void test_stops_below_at_once(void)
 			   dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
 	tier_rig_store(&r, 1, CHUNKS);
 	tier_rig_flush(&r);
-	kvf_prep_remove(&op, r.seq, 2 * RIG_CHUNK, 2 * RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_remove(&r, 2 * RIG_CHUNK, 2 * RIG_CHUNK, KVF_TIER_RAM);
 	dev_rig_hold(&d);
 	d.faults.deaf = SIM_PPM;
 	m.hold = true;
@@ -450,22 +440,19 @@ static void test_progress(void)
 static void test_lets_go(void)
 {
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 	uint64_t id;
 
 	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
 	tier_rig_store(&r, 1, CHUNKS);
 	tier_rig_flush(&r);
-	kvf_prep_remove(&op, r.seq, 0, RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_remove(&r, 0, RIG_CHUNK, KVF_TIER_RAM);
 	m.hold = true;
 	m.hold_kind = KVF_REQ_GET;
 	id = tier_rig_begin_retrieve(&r, 1, CHUNKS, KVF_PRIO_NORMAL);
 	tier_rig_poll(&r, 20);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_loading, 1);
-	kvf_prep_remove(&op, r.seq, RIG_CHUNK, 3 * RIG_CHUNK, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 3 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_remove(&r, RIG_CHUNK, 3 * RIG_CHUNK, KVF_TIER_RAM).tokens, 3 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_free, 63);
 	m.hold = false;
 	CU_ASSERT_EQUAL(rig_await(&r, id).tokens, TOKENS);

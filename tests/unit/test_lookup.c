@@ -81,14 +81,12 @@ static void test_part_below(void)
 {
 	struct kvf_completion c;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
 	tier_rig_store(&r, 1, 5);
 	tier_rig_flush(&r);
-	kvf_prep_remove(&op, r.seq, 2 * RIG_CHUNK, RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_remove(&r, 2 * RIG_CHUNK, RIG_CHUNK, KVF_TIER_RAM);
 	m.exists = 0;
 	c = rig_lookup(&r, 0, LONG);
 	CU_ASSERT_EQUAL(c.tokens, 5 * RIG_CHUNK);
@@ -97,8 +95,7 @@ static void test_part_below(void)
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
 	rig_unpin(&r, c.lease_id, 0, SIZE_MAX);
 	/* Nobody has the fourth: the fifth counts for nothing, though it is in RAM. */
-	kvf_prep_remove(&op, r.seq, 3 * RIG_CHUNK, RIG_CHUNK, 0);
-	rig_run(&r, &op);
+	rig_remove(&r, 3 * RIG_CHUNK, RIG_CHUNK, 0);
 	c = rig_lookup(&r, 0, LONG);
 	CU_ASSERT_EQUAL(c.tokens, 3 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.ram_tokens, 2 * RIG_CHUNK);
@@ -132,13 +129,11 @@ static void test_removed_meanwhile(void)
 static void test_pin_cap(void)
 {
 	struct kvf_completion c;
-	struct kvf_op op;
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 8 });
 	tier_rig_store(&r, 1, 6);
-	kvf_prep_pin(&op, r.seq, 0, 6 * RIG_CHUNK, LONG);
-	c = rig_run(&r, &op);
+	c = rig_pin(&r, 0, 6 * RIG_CHUNK, LONG);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);

@@ -59,7 +59,6 @@ static char *parse(struct rig *r, struct prom *prom)
 static void open_used(struct rig *r, struct memtier *m)
 {
 	static struct kvf_custom_tier spec;
-	struct kvf_op op;
 
 	memset(m, 0, sizeof(*m));
 	m->caps = KVF_TIER_RECORDS;
@@ -72,10 +71,8 @@ static void open_used(struct rig *r, struct memtier *m)
 	rig_compute(r, FOUR);
 	CU_ASSERT_EQUAL(rig_lookup(r, 7, 0).tokens, 0);
 	CU_ASSERT_EQUAL(rig_store(r, 0, FOUR, 0).tokens, FOUR);
-	kvf_prep_flush(&op);
-	rig_run(r, &op);
-	kvf_prep_remove(&op, r->seq, 0, FOUR, KVF_TIER_RAM);
-	rig_run(r, &op);
+	rig_flush(r);
+	rig_remove(r, 0, FOUR, KVF_TIER_RAM);
 	CU_ASSERT_EQUAL(rig_lookup(r, 0, 0).tokens, FOUR);
 	CU_ASSERT_EQUAL(rig_retrieve(r, 0, FOUR, 0).tokens, FOUR);
 }
@@ -132,8 +129,7 @@ static void test_times(void)
 	uint64_t id;
 
 	open_used(&r, &m);
-	kvf_prep_remove(&op, r.seq, 0, FOUR, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_remove(&r, 0, FOUR, KVF_TIER_RAM);
 	m.hold = true;
 	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, RIG_CHUNK);
 	id = rig_submit(&r, &op);

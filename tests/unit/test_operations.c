@@ -317,18 +317,15 @@ static void test_steady(void)
 		op.level = KVF_LEVEL_DURABLE;
 		CU_ASSERT_EQUAL(rig_run(&r, &op).level, KVF_LEVEL_DURABLE);
 		CU_ASSERT_EQUAL(rig_store(&r, 0, n, KVF_OP_LAYERWISE).tokens, n);
-		kvf_prep_remove(&op, r.seq, 0, n, KVF_TIER_RAM);
-		rig_run(&r, &op);
-		kvf_prep_prefetch(&op, r.seq, 0, n, LONG);
-		c = rig_run(&r, &op);
+		rig_remove(&r, 0, n, KVF_TIER_RAM);
+		c = rig_prefetch(&r, 0, n, LONG);
 		CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).tokens, n);
 		c = rig_lookup(&r, 0, 1);
 		tier_rig_now += 10;
 		c = rig_retrieve(&r, 0, n, KVF_OP_STREAM_ORDERED);
 		rig_wait_fence(&r, c.op_id);
 		rig_retrieve(&r, 0, n, KVF_OP_LAYERWISE);
-		kvf_prep_remove(&op, r.seq, 0, n, 0);
-		rig_run(&r, &op);
+		rig_remove(&r, 0, n, 0);
 	}
 	CU_ASSERT_EQUAL(mem.calls, calls);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 0);

@@ -165,8 +165,7 @@ static void test_requests(void)
 	CU_ASSERT_EQUAL(m[0].last[KVF_REQ_PUT].payload_bytes, 10 * 2 * RIG_LAYERS * RIG_HIDDEN);
 	CU_ASSERT_EQUAL(m[0].last[KVF_REQ_PUT].has_checksum, 1);
 	CU_ASSERT_EQUAL(m[0].last[KVF_REQ_PUT].deadline_ns, tier_rig_now + 30 * KVF_NS_PER_S);
-	kvf_prep_remove(&op, r.seq, 0, tokens, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, tokens, KVF_TIER_RAM).status, KVF_OK);
 	kvf_prep_lookup(&op, r.seq, 0, 0, 0);
 	op.priority = KVF_PRIO_HIGH;
 	op.deadline_ns = tier_rig_now + 777;

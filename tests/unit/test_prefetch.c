@@ -28,16 +28,12 @@ static struct kvf_completion prefetch(struct rig *r, uint64_t number, uint64_t l
 
 static void take_out_of_ram(struct rig *r)
 {
-	struct kvf_op op;
-
-	kvf_prep_remove(&op, r->seq, 0, TOKENS, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(r, 0, TOKENS, KVF_TIER_RAM).status, KVF_OK);
 }
 
 static void test_counts(void)
 {
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
@@ -67,8 +63,7 @@ static void test_counts(void)
 	take_out_of_ram(&r);
 	CU_ASSERT_EQUAL(rig_stats(&r).prefetch_wasted, CHUNKS);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_peak_resident, CHUNKS);
-	kvf_prep_clear(&op, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_clear(&r, KVF_TIER_RAM);
 	tier_rig_close(&r, &m);
 }
 
@@ -77,7 +72,6 @@ static void test_leases(void)
 {
 	struct kvf_completion c;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
@@ -91,8 +85,7 @@ static void test_leases(void)
 	CU_ASSERT_EQUAL(rig_stats(&r).leases, 1);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, CHUNKS);
 	CU_ASSERT_EQUAL(rig_unpin(&r, c.lease_id, 0, SIZE_MAX).tokens, TOKENS);
-	kvf_prep_prefetch(&op, r.seq, RIG_CHUNK, 0, LONG);
-	c = rig_run(&r, &op);
+	c = rig_prefetch(&r, RIG_CHUNK, 0, LONG);
 	CU_ASSERT_EQUAL(c.status, KVF_OK);
 	CU_ASSERT_EQUAL(c.lease_id, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).leases, 1);

@@ -221,13 +221,9 @@ static void test_spill_rate(void)
 
 static void leave_below(struct rated *x, uint64_t number, uint32_t n)
 {
-	struct kvf_op op;
-
 	store_chunks(x, number, n);
-	kvf_prep_flush(&op);
-	rig_run(&x->rig, &op);
-	kvf_prep_remove(&op, x->rig.seq, 0, n * RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(&x->rig, &op);
+	rig_flush(&x->rig);
+	rig_remove(&x->rig, 0, n * RIG_CHUNK, KVF_TIER_RAM);
 	CU_ASSERT_EQUAL(kvf_seq_resident(x->rig.seq), 0);
 }
 

@@ -19,14 +19,6 @@ static uint64_t submit_remove(struct rig *r, uint32_t first, uint32_t chunks, ui
 	return rig_submit(r, &op);
 }
 
-static struct kvf_completion clear(struct rig *r, uint32_t tiers)
-{
-	struct kvf_op op;
-
-	kvf_prep_clear(&op, tiers);
-	return rig_run(r, &op);
-}
-
 /* ---- leases ---- */
 
 /* Two leases of the same chunks are two: each is given back for itself, in any order, and no part twice. */
@@ -66,7 +58,6 @@ static void test_empty_leases(void)
 {
 	struct simmem mem;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	simmem_init(&mem, 1);
@@ -81,8 +72,7 @@ static void test_empty_leases(void)
 	CU_ASSERT_EQUAL(r.engine->leases.live, 0);
 	/* A pin is of what is in RAM and asks nobody. */
 	m.exists = 0;
-	kvf_prep_pin(&op, r.seq, 0, TOKENS, LONG);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, 0);
+	CU_ASSERT_EQUAL(rig_pin(&r, 0, TOKENS, LONG).tokens, 0);
 	CU_ASSERT_EQUAL(m.exists, 0);
 	tier_rig_store(&r, 2, CHUNKS);
 	CU_ASSERT_NOT_EQUAL(rig_lookup(&r, 0, LONG).lease_id, 0);
@@ -130,7 +120,6 @@ static void test_memory_of_sequences(void)
 	}
 	for (int step = 0; step < 3000; step++) {
 		uint32_t first, n, hit = 0;
-		struct kvf_op op;
 
 		state = state * 6364136223846793005ull + 1442695040888963407ull;
 		first = (uint32_t)(state >> 33) % N;
@@ -140,8 +129,7 @@ static void test_memory_of_sequences(void)
 			CU_ASSERT_EQUAL(rig_store(&r, first * RIG_CHUNK, n * RIG_CHUNK, 0).status, KVF_OK);
 			memset(there + first, true, n);
 		} else if (state >> 60 < 8) {
-			kvf_prep_remove(&op, r.seq, first * RIG_CHUNK, n * RIG_CHUNK, 0);
-			rig_run(&r, &op);
+			rig_remove(&r, first * RIG_CHUNK, n * RIG_CHUNK, 0);
 			memset(there + first, false, n);
 		}
 		while (there[hit])
@@ -175,15 +163,13 @@ static void test_demote(void)
 {
 	struct kvf_event ev[32];
 	uint32_t next = CHUNKS;
-	struct kvf_op op;
 	struct rig r;
 	int n;
 
 	rig_open(&r, &(struct rig_options){ .slots = 2 * CHUNKS });
 	tier_rig_store(&r, 1, CHUNKS);
 	tier_rig_store(&r, 2, CHUNKS);
-	kvf_prep_demote(&op, r.seq, 0, TOKENS);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, TOKENS);
+	CU_ASSERT_EQUAL(rig_demote(&r, 0, TOKENS).tokens, TOKENS);
 	while (kvf_events(r.engine, ev, 32, NULL))
 		;
 	for (uint64_t i = 0; i < CHUNKS; i++)
@@ -323,7 +309,7 @@ static void test_clear_while_copied(void)
 	dev_rig_hold(&d);
 	id = dev_rig_begin_store(&r, 2, CHUNKS, 0);
 	tier_rig_poll(&r, 2);
-	c = clear(&r, 0);
+	c = rig_clear(&r, 0);
 	CU_ASSERT_EQUAL(c.tokens, 2 * TOKENS);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_free, 64 - CHUNKS);
@@ -331,7 +317,7 @@ static void test_clear_while_copied(void)
 	CU_ASSERT_EQUAL(rig_await(&r, id).status, KVF_OK);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_free, 64);
-	CU_ASSERT_EQUAL(clear(&r, 0).tokens, 0);
+	CU_ASSERT_EQUAL(rig_clear(&r, 0).tokens, 0);
 	rig_close(&r);
 }
 
@@ -345,15 +331,15 @@ static void test_clear_tiers(void)
 	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS | KVF_TIER_CLEARS, false);
 	tier_rig_store(&r, 1, CHUNKS);
 	tier_rig_flush(&r);
-	CU_ASSERT_EQUAL(clear(&r, KVF_TIER_RAM).tokens, TOKENS);
+	CU_ASSERT_EQUAL(rig_clear(&r, KVF_TIER_RAM).tokens, TOKENS);
 	CU_ASSERT_EQUAL(m.clears, 0);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, TOKENS);
 	rig_retrieve(&r, 0, TOKENS, 0);
-	CU_ASSERT_EQUAL(clear(&r, KVF_TIER_CUSTOM).tokens, 0);
+	CU_ASSERT_EQUAL(rig_clear(&r, KVF_TIER_CUSTOM).tokens, 0);
 	CU_ASSERT_EQUAL(m.clears, 1);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), TOKENS);
 	CU_ASSERT_EQUAL(kvf_set_tier(r.engine, KVF_TIER_CUSTOM, 0), KVF_OK);
-	c = clear(&r, 0);
+	c = rig_clear(&r, 0);
 	CU_ASSERT_EQUAL(c.status, KVF_EIO);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_TIER);
 	CU_ASSERT_EQUAL(c.tokens, TOKENS);
@@ -363,7 +349,7 @@ static void test_clear_tiers(void)
 	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
 	tier_rig_store(&r, 1, CHUNKS);
 	tier_rig_flush(&r);
-	c = clear(&r, 0);
+	c = rig_clear(&r, 0);
 	CU_ASSERT_EQUAL(c.status, KVF_OK);
 	CU_ASSERT_EQUAL(c.tokens, TOKENS);
 	CU_ASSERT_EQUAL(m.clears, 0);

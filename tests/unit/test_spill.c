@@ -47,8 +47,6 @@ static uint32_t length(const struct kvf_list *head)
 /* Chunks that wait to go down keep nothing in RAM: evicted or removed, they are withdrawn. */
 static void test_withdrawn(void)
 {
-	struct kvf_op op;
-
 	open_tiers(16, 2, KVF_TIER_RECORDS);
 	CU_ASSERT_EQUAL(kvf_set_rates(e, 1, 0), KVF_OK);
 	tier_rig_store(&r, 1, 12);
@@ -62,8 +60,7 @@ static void test_withdrawn(void)
 	CU_ASSERT_EQUAL(length(&e->tier[1].puts), 16);
 	CU_ASSERT_EQUAL(rig_stats(&r).tiers[1].queued_spills, 16);
 	CU_ASSERT_EQUAL(rig_stats(&r).tiers[1].dropped_spills, 8);
-	kvf_prep_remove(&op, r.seq, 0, 12 * RIG_CHUNK, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, 12 * RIG_CHUNK, KVF_TIER_RAM).status, KVF_OK);
 	CU_ASSERT_EQUAL(length(&e->tier[1].puts), 4);
 	CU_ASSERT_EQUAL(length(&e->spills), 4);
 	CU_ASSERT_EQUAL(kvf_verify(e), KVF_OK);
@@ -371,7 +368,6 @@ static void test_removed_meanwhile(void)
 static void test_four_tiers(void)
 {
 	static struct memtier four[KVF_MAX_TIERS];
-	struct kvf_op op;
 
 	tier_rig_open_more(&r, four, KVF_MAX_TIERS, KVF_TIER_RECORDS | KVF_TIER_DURABLE,
 			   (struct rig_options){ .slots = 32 });
@@ -380,8 +376,7 @@ static void test_four_tiers(void)
 	tier_rig_flush(&r);
 	for (int only = 0; only < KVF_MAX_TIERS; only++) {
 		CU_ASSERT_EQUAL(four[only].puts, 6);
-		kvf_prep_remove(&op, r.seq, 0, 6 * RIG_CHUNK, KVF_TIER_RAM);
-		CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+		CU_ASSERT_EQUAL(rig_remove(&r, 0, 6 * RIG_CHUNK, KVF_TIER_RAM).status, KVF_OK);
 		for (int t = 0; t < KVF_MAX_TIERS; t++)
 			e->tier[t].off = t != only;
 		CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 6 * RIG_CHUNK);
@@ -399,8 +394,7 @@ static void test_four_tiers(void)
 	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(kvf_verify(e), KVF_OK);
 	rig_tokens(&r, 1, 6 * RIG_CHUNK);
-	kvf_prep_remove(&op, r.seq, 0, 6 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, 6 * RIG_CHUNK, 0).status, KVF_OK);
 	for (int t = 0; t < KVF_MAX_TIERS; t++)
 		CU_ASSERT_EQUAL(four[t].removes, 6);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);

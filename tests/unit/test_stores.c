@@ -20,22 +20,6 @@ static struct kvf_completion run_level(struct rig *r, uint32_t first, uint32_t c
 	return rig_run(r, &op);
 }
 
-static void drop_from(struct rig *r, uint32_t first, uint32_t chunks, uint32_t tiers)
-{
-	struct kvf_op op;
-
-	kvf_prep_remove(&op, r->seq, first * RIG_CHUNK, chunks * RIG_CHUNK, tiers);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
-}
-
-static void drop_all(struct rig *r)
-{
-	struct kvf_op op;
-
-	kvf_prep_remove(&op, r->seq, 0, kvf_seq_length(r->seq), 0);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
-}
-
 /* ---- the partial chunk that a longer one replaces ---- */
 
 /* Tokens of the chunk that is evicted next. */
@@ -92,14 +76,14 @@ static void test_stale_partial(void)
 	rig_close(&r);
 	/* Grown, but what replaces it is not stored: only what lies before it. */
 	open_with_partial(&r);
-	drop_from(&r, 0, 1, 0);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, RIG_CHUNK, 0).status, KVF_OK);
 	append(&r, 1, RIG_CHUNK + TAIL, 2 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_store(&r, 0, RIG_CHUNK, 0).tokens, RIG_CHUNK);
 	CU_ASSERT_EQUAL(next_victim(&r), RIG_CHUNK);
 	rig_close(&r);
 	/* Gone already. */
 	open_with_partial(&r);
-	drop_all(&r);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, kvf_seq_length(r.seq), 0).status, KVF_OK);
 	append(&r, 1, RIG_CHUNK + TAIL, 2 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_store(&r, 0, 2 * RIG_CHUNK, 0).tokens, 2 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(next_victim(&r), RIG_CHUNK);
@@ -174,9 +158,8 @@ static void test_level_waits_for_its_tier(void)
 		/* All of them are removed from, and none is asked for what is in RAM. */
 		kvf_prep_lookup(&op, r.seq, 0, KVF_TIER_RAM, 0);
 		CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, TOKENS);
-		kvf_prep_clear(&op, KVF_TIER_RAM);
-		CU_ASSERT_EQUAL(rig_run(&r, &op).tokens, TOKENS);
-		drop_from(&r, 0, CHUNKS, 0);
+		CU_ASSERT_EQUAL(rig_clear(&r, KVF_TIER_RAM).tokens, TOKENS);
+		CU_ASSERT_EQUAL(rig_remove(&r, 0, TOKENS, 0).status, KVF_OK);
 		for (int t = 0; t < KVF_MAX_TIERS; t++) {
 			CU_ASSERT_EQUAL(m[t].exists, 0);
 			CU_ASSERT_EQUAL(m[t].removes, CHUNKS);
@@ -209,8 +192,7 @@ static void test_removed_while_copied(void)
 			id = rig_submit(&r, &op);
 			tier_rig_poll(&r, 4);
 			CU_ASSERT_EQUAL(rig_stats(&r).slots_copying, CHUNKS);
-			kvf_prep_remove(&op, r.seq, gone * RIG_CHUNK, RIG_CHUNK, 0);
-			rig_run(&r, &op);
+			rig_remove(&r, gone * RIG_CHUNK, RIG_CHUNK, 0);
 			dev_rig_go(&d);
 			c = rig_await(&r, id);
 			CU_ASSERT_EQUAL(c.tokens, TOKENS);
@@ -446,7 +428,6 @@ static void test_no_slot_for_a_tenant(void)
 {
 	struct kvf_completion c;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 	uint64_t lease;
 
@@ -455,7 +436,7 @@ static void test_no_slot_for_a_tenant(void)
 	open_tenant(&r, 1, 1);
 	rig_store(&r, 0, RIG_CHUNK, 0);
 	tier_rig_flush(&r);
-	drop_from(&r, 0, 1, KVF_TIER_RAM);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, RIG_CHUNK, KVF_TIER_RAM).status, KVF_OK);
 	open_tenant(&r, 2, 2);
 	CU_ASSERT_EQUAL(rig_store(&r, 0, 2 * RIG_CHUNK, 0).tokens, 2 * RIG_CHUNK);
 	tier_rig_flush(&r);
@@ -473,8 +454,7 @@ static void test_no_slot_for_a_tenant(void)
 	CU_ASSERT_EQUAL(c.status, KVF_OK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
 	CU_ASSERT_EQUAL(c.tokens, 0);
-	kvf_prep_prefetch(&op, r.seq, 0, RIG_CHUNK, LONG);
-	c = rig_run(&r, &op);
+	c = rig_prefetch(&r, 0, RIG_CHUNK, LONG);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
 	CU_ASSERT_EQUAL(c.lease_id, 0);
 	CU_ASSERT_EQUAL(m.gets, 0);

@@ -212,8 +212,7 @@ static void test_counted(void)
 	tier_rig_poll(&r, 3);
 	CU_ASSERT_EQUAL(e->tier[0].hist[KVF_HIST_PUT]->count, 1);
 	CU_ASSERT_EQUAL(e->tier[0].hist[KVF_HIST_PUT]->sum, 100);
-	kvf_prep_remove(&op, r.seq, 0, RIG_CHUNK, KVF_TIER_RAM);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, RIG_CHUNK, KVF_TIER_RAM).status, KVF_OK);
 	m.hold = true;
 	tier_rig_now += 5 * KVF_NS_PER_S;
 	kvf_prep_lookup(&op, r.seq, 0, 0, 0);

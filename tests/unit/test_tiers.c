@@ -47,13 +47,11 @@ static void test_prefetch_with_lease(void)
 {
 	struct kvf_completion c;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
 	tier_rig_only_below(&r, 1, 6);
-	kvf_prep_prefetch(&op, r.seq, RIG_CHUNK, 5 * RIG_CHUNK, 1000000000);
-	c = rig_run(&r, &op);
+	c = rig_prefetch(&r, RIG_CHUNK, 5 * RIG_CHUNK, 1000000000);
 	CU_ASSERT_EQUAL(c.tokens, 5 * RIG_CHUNK);
 	CU_ASSERT_NOT_EQUAL(c.lease_id, 0);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 5);
@@ -75,14 +73,12 @@ static void test_prefetch_cap(void)
 {
 	struct kvf_completion c;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open(&r, &m, 8, KVF_TIER_RECORDS, false);
 	tier_rig_store(&r, 1, 6);
 	tier_rig_flush(&r);
-	kvf_prep_prefetch(&op, r.seq, 0, 6 * RIG_CHUNK, 1000000000);
-	c = rig_run(&r, &op);
+	c = rig_prefetch(&r, 0, 6 * RIG_CHUNK, 1000000000);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_CAP);
 	CU_ASSERT_EQUAL(rig_stats(&r).slots_leased, 4);
@@ -291,16 +287,14 @@ static void test_remove_below(void)
 	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
 	tier_rig_store(&r, 1, 4);
 	/* Spills may be on their way: the removal must catch up with them. */
-	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, 4 * RIG_CHUNK, 0).status, KVF_OK);
 	CU_ASSERT_EQUAL(m.n_chunks, 0);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 0);
 	tier_rig_store(&r, 1, 4);
 	tier_rig_flush(&r);
 	CU_ASSERT_EQUAL(m.n_chunks, 4);
 	m.fail = KVF_EIO;
-	kvf_prep_remove(&op, r.seq, 0, 4 * RIG_CHUNK, 0);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_EIO);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, 4 * RIG_CHUNK, 0).status, KVF_EIO);
 	m.fail = 0;
 	kvf_prep_clear(&op, KVF_TIER_CUSTOM);
 	CU_ASSERT_EQUAL(kvf_submit(r.engine, &op, 1, &(uint64_t){ 0 }), KVF_ENOTSUP);

@@ -435,7 +435,6 @@ static void same_names(uint32_t caps)
 	uint32_t tokens[3 * RIG_CHUNK];
 	struct kvf_seq_params p;
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open_more(&r, &m, 1, caps | KVF_TIER_WIRE, o);
@@ -453,12 +452,10 @@ static void same_names(uint32_t caps)
 		CU_ASSERT_PTR_NOT_NULL(strstr(m.names[i].text, "@bfloat16" TAG));
 		CU_ASSERT(strlen(m.names[i].text) < 60); /* a number, not a key */
 	}
-	kvf_prep_remove(&op, r.seq, 0, 2 * RIG_CHUNK + 10, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_remove(&r, 0, 2 * RIG_CHUNK + 10, KVF_TIER_RAM);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 2 * RIG_CHUNK + 10);
 	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 2 * RIG_CHUNK + 10, 0).tokens, 2 * RIG_CHUNK + 10);
-	kvf_prep_remove(&op, r.seq, 0, 2 * RIG_CHUNK + 10, KVF_TIER_CUSTOM);
-	CU_ASSERT_EQUAL(rig_run(&r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_remove(&r, 0, 2 * RIG_CHUNK + 10, KVF_TIER_CUSTOM).status, KVF_OK);
 	/* They are in RAM still: put once more, by the record that came up. */
 	CU_ASSERT_EQUAL(rig_store(&r, 0, 2 * RIG_CHUNK + 10, 0).status, KVF_OK);
 	tier_rig_flush(&r);
@@ -483,7 +480,6 @@ static void test_no_hash(void)
 	static const uint8_t id[16] = { 1, 2, 3 };
 	uint32_t tokens[3 * RIG_CHUNK];
 	struct memtier m;
-	struct kvf_op op;
 	struct rig r;
 
 	tier_rig_open_more(&r, &m, 1, KVF_TIER_WIRE, (struct rig_options){ .slots = 16 });
@@ -504,8 +500,7 @@ static void test_no_hash(void)
 		digits(&req, key);
 		CU_ASSERT_PTR_NOT_NULL(strstr(m.names[i].text, key));
 	}
-	kvf_prep_remove(&op, r.seq, 0, 3 * RIG_CHUNK, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_remove(&r, 0, 3 * RIG_CHUNK, KVF_TIER_RAM);
 	CU_ASSERT_EQUAL(rig_lookup(&r, 0, 0).tokens, 3 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, 3 * RIG_CHUNK, 0).tokens, 3 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(m.n_names, 3);

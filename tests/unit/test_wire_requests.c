@@ -51,10 +51,7 @@ static void polls(struct rig *r)
 
 static void flush(struct rig *r)
 {
-	struct kvf_op op;
-
-	kvf_prep_flush(&op);
-	CU_ASSERT_EQUAL(rig_run(r, &op).status, KVF_OK);
+	CU_ASSERT_EQUAL(rig_flush(r).status, KVF_OK);
 }
 
 static struct name name_of(const struct kvf_tier_req *req)
@@ -122,8 +119,7 @@ static void test_one_name(void)
 		CU_ASSERT_PTR_NOT_NULL(strstr(put[i].suffix, "somebody"));
 		CU_ASSERT(i == 0 || memcmp(put[i].wire, put[i - 1].wire, sizeof(put[i].wire)) != 0);
 	}
-	kvf_prep_clear(&op, KVF_TIER_RAM);
-	rig_run(&r, &op);
+	rig_clear(&r, KVF_TIER_RAM);
 	m.hold = true;
 	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, TOKENS);
 	id = rig_submit(&r, &op);
