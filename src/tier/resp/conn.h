@@ -57,6 +57,10 @@ struct kvf_resp_reply {
 	bool settled; /* what follows is of no interest */
 	bool taken; /* this form's payload goes to its place */
 	bool torn; /* metadata without bytes */
+	/* of a put */
+	bool multi;    /* a transaction was begun */
+	bool no_multi; /* its beginning or its end is refused, as will be the next one's */
+	bool open;     /* the connection is still inside */
 	/* of this form */
 	bool meta, side, bytes; /* elements that are there */
 	bool odd;	 /* not what this command answers */

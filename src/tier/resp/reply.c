@@ -8,6 +8,9 @@
 
 /* ---- errors ---- */
 
+static const char aborted[] = "EXECABORT";
+static const char aborted_because[] = "EXECABORT Transaction discarded because of: ";
+
 enum kvf_resp_error kvf_resp_error_of(const char *text, enum kvf_resp_trouble *trouble)
 {
 	static const struct {
@@ -39,6 +42,8 @@ enum kvf_resp_error kvf_resp_error_of(const char *text, enum kvf_resp_trouble *t
 	enum kvf_resp_error error = KVF_RESP_OTHER;
 	enum kvf_resp_trouble found = KVF_RESP_T_OTHER;
 
+	if (!strncmp(text, aborted_because, sizeof(aborted_because) - 1))
+		text += sizeof(aborted_because) - 1;
 	for (size_t i = 0; i < KVF_ARRAY_LEN(known); i++) {
 		size_t n = strlen(known[i].word);
 
@@ -55,16 +60,67 @@ enum kvf_resp_error kvf_resp_error_of(const char *text, enum kvf_resp_trouble *t
 
 static int status_of(const struct kvf_resp_cmd *cmd, enum kvf_resp_error error)
 {
-	/* A server that takes no more, but gives what it has, works. */
-	if (error == KVF_RESP_REFUSED && cmd->kind == KVF_REQ_PUT)
+	/* A server that takes no more, but gives what it has, works. So does one that has no transactions. */
+	if ((error == KVF_RESP_REFUSED || error == KVF_RESP_UNKNOWN_COMMAND) && cmd->kind == KVF_REQ_PUT)
 		return KVF_ENOSPC;
 	return KVF_EIO;
 }
 
-static void note_error(struct kvf_resp_conn *c, const char *text)
+enum word { MULTI = 0, SET, EXEC, MGET, EXISTS, UNLINK, WORDS };
+
+static const char *const words[WORDS] = { "MULTI", "SET", "EXEC", "MGET", "EXISTS", "UNLINK" };
+
+/* What the reply being read answers. */
+static enum word word_of(const struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, uint32_t depth)
+{
+	if (cmd->kind != KVF_REQ_PUT)
+		return cmd->kind == KVF_REQ_GET ? MGET : cmd->kind == KVF_REQ_EXISTS ? EXISTS : UNLINK;
+	if (cmd->replies == 1 || depth)
+		return SET;
+	return c->reply.n == 0 ? MULTI : c->reply.n == cmd->replies - 1 ? EXEC : SET;
+}
+
+/* What somebody must be told who can change it. False: no need. */
+static bool warn(struct kvf_resp_tier *tier, enum word word, enum kvf_resp_trouble trouble)
+{
+	bool known = tier->warned & 1u << word;
+
+	if (trouble != KVF_RESP_T_NOPERM && trouble != KVF_RESP_T_UNKNOWN_COMMAND)
+		return false;
+	/* Of an old server that is expected, once. */
+	if (word == UNLINK && trouble == KVF_RESP_T_UNKNOWN_COMMAND && !tier->no_unlink)
+		return false;
+	tier->warned |= (uint8_t)(1u << word);
+	if (!known && trouble == KVF_RESP_T_NOPERM)
+		kvf_resp_log(tier, KVF_LOG_WARNING, "%s: %s is not allowed to this user", tier->name, words[word]);
+	else if (!known)
+		kvf_resp_log(tier, KVF_LOG_WARNING, "%s: the server does not know %s", tier->name, words[word]);
+	return true;
+}
+
+/* Its command did what it should: the next time it is news again. */
+static void forget_warnings(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd)
+{
+	if (cmd->kind == KVF_REQ_PUT)
+		c->tier->warned &= (uint8_t) ~(1u << MULTI | 1u << SET | 1u << EXEC);
+	else
+		c->tier->warned &= (uint8_t) ~(1u << word_of(c, cmd, 0));
+}
+
+/* Of a transaction: was it the beginning or the end that the server would not hear of, and does that leave it open? */
+static void note_transaction(struct kvf_resp_reply *r, enum word word, enum kvf_resp_trouble trouble, const char *text)
+{
+	bool not_ours = trouble == KVF_RESP_T_NOPERM || trouble == KVF_RESP_T_UNKNOWN_COMMAND;
+
+	r->no_multi |= not_ours && (word == MULTI || word == EXEC);
+	r->open |= r->multi && word == EXEC && strncmp(text, aborted, sizeof(aborted) - 1) != 0;
+}
+
+static void note_error(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
 {
 	enum kvf_resp_trouble trouble;
-	enum kvf_resp_error error = kvf_resp_error_of(text, &trouble);
+	enum kvf_resp_error error = kvf_resp_error_of(t->text, &trouble);
+	enum word word = word_of(c, cmd, t->depth);
 	static const char *const meaning[] = {
 		[KVF_RESP_REFUSED] = "the server takes no more: out of memory, read only, or not allowed to this user",
 		[KVF_RESP_NO_AUTH] = "the server does not let us do this, or not any more",
@@ -73,12 +129,14 @@ static void note_error(struct kvf_resp_conn *c, const char *text)
 		[KVF_RESP_OTHER] = "the server answers with an error",
 	};
 
+	note_transaction(&c->reply, word, trouble, t->text);
 	/* EXECABORT comes after the reason. */
 	if (c->reply.error)
 		return;
 	c->reply.error = (uint8_t)error;
 	kvf_resp_tier_trouble(c->tier, trouble);
-	kvf_resp_log(c->tier, KVF_LOG_INFO, "%s: %s", c->tier->name, meaning[error]);
+	if (!warn(c->tier, word, trouble))
+		kvf_resp_log(c->tier, KVF_LOG_INFO, "%s: %s", c->tier->name, meaning[error]);
 }
 
 /* ---- a get ---- */
@@ -214,7 +272,7 @@ static bool get_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, const s
 		next_form(&c->reply, form);
 	switch (t->kind) {
 	case KVF_RESP_ERROR:
-		note_error(c, t->text);
+		note_error(c, cmd, t);
 		return t->depth == 0;
 	case KVF_RESP_ARRAY:
 		return t->depth == 0 && t->number == element_count(c->tier);
@@ -274,10 +332,10 @@ static int get_status(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd)
 
 /* ---- the others ---- */
 
-static bool small_token(struct kvf_resp_conn *c, const struct kvf_resp_token *t)
+static bool small_token(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, const struct kvf_resp_token *t)
 {
 	if (t->kind == KVF_RESP_ERROR)
-		note_error(c, t->text);
+		note_error(c, cmd, t);
 	else if (t->kind == KVF_RESP_INTEGER)
 		c->reply.number = t->number;
 	else
@@ -291,9 +349,10 @@ static bool put_token(struct kvf_resp_conn *c, const struct kvf_resp_cmd *cmd, c
 
 	switch (t->kind) {
 	case KVF_RESP_ERROR:
-		note_error(c, t->text);
+		note_error(c, cmd, t);
 		return t->depth <= 1;
 	case KVF_RESP_STATUS:
+		c->reply.multi |= cmd->replies > 1 && !c->reply.n;
 		return t->depth == (exec ? 1u : 0u);
 	case KVF_RESP_ARRAY:
 		return exec && t->depth == 0;
@@ -335,8 +394,8 @@ bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, con
 {
 	bool fits = cmd->kind == KVF_REQ_GET ? get_token(c, cmd, t) :
 		    cmd->kind == KVF_REQ_PUT ? put_token(c, cmd, t) :
-					       small_token(c, t);
-	bool lost_auth;
+					       small_token(c, cmd, t);
+	bool lost_auth, open;
 
 	if (!fits)
 		return false;
@@ -348,9 +407,17 @@ bool kvf_resp_reply_token(struct kvf_resp_conn *c, struct kvf_resp_cmd *cmd, con
 	if (knows_no_unlink(c, cmd))
 		return true;
 	lost_auth = c->reply.error == KVF_RESP_NO_AUTH;
+	open = c->reply.open;
+	if (!c->reply.error)
+		forget_warnings(c, cmd);
+	if (cmd->kind == KVF_REQ_PUT)
+		kvf_resp_tier_transaction(c->tier, !c->reply.no_multi);
 	kvf_resp_conn_finish(c, final_status(c, cmd));
 	/* With other credentials it may go on: they are read again at the next connect. */
 	if (lost_auth)
 		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_COUNTED, "no permission");
-	return !lost_auth;
+	/* All that is said here from now on would be kept for an end that does not come. */
+	else if (open)
+		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_COUNTED, "a transaction cannot be ended");
+	return !lost_auth && !open;
 }

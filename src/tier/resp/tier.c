@@ -18,6 +18,8 @@
 #define HELD_MAX 1024u /* requests that wait for a connection */
 #define BACKOFF_FIRST_NS (20 * KVF_NS_PER_MS)
 #define BACKOFF_LAST_NS KVF_NS_PER_S
+#define PUTS_PAUSE_FIRST_NS KVF_NS_PER_S
+#define PUTS_PAUSE_LAST_NS (60 * KVF_NS_PER_S)
 
 _Static_assert(sizeof(struct kvf_resp_mark) <= sizeof(((struct kvf_tier_req *)0)->scratch), "a mark fits");
 
@@ -73,6 +75,20 @@ void kvf_resp_tier_works(struct kvf_resp_tier *tier)
 		kvf_resp_log(tier, KVF_LOG_WARNING, "%s: connected again", tier->name);
 	tier->backoff_ns = 0;
 	tier->retry_at_ns = 0;
+}
+
+/* A payload is sent before we know, and an open transaction costs the connection: both only now and then. */
+void kvf_resp_tier_transaction(struct kvf_resp_tier *tier, bool accepted)
+{
+	uint64_t now = kvf_resp_now(tier);
+
+	if (accepted)
+		tier->puts_pause_ns = tier->puts_at_ns = 0;
+	if (accepted || now < tier->puts_at_ns)
+		return;
+	tier->puts_pause_ns =
+		tier->puts_pause_ns ? kvf_min_u64(2 * tier->puts_pause_ns, PUTS_PAUSE_LAST_NS) : PUTS_PAUSE_FIRST_NS;
+	tier->puts_at_ns = kvf_sat_add(now, tier->puts_pause_ns);
 }
 
 /* ---- requests ---- */
@@ -177,6 +193,10 @@ static int take(struct kvf_resp_tier *tier, struct kvf_tier_req *req)
 	 * to have none: this answer closes breakers. */
 	if (!rc && tier->opt.format == KVF_RESP_RAW && req->n_tokens && req->n_tokens != tier->chunk_tokens) {
 		kvf_resp_tier_done(tier, req, req->kind == KVF_REQ_PUT ? KVF_ENOTSUP : KVF_ENOENT);
+		return KVF_OK;
+	}
+	if (!rc && req->kind == KVF_REQ_PUT && kvf_resp_now(tier) < tier->puts_at_ns) {
+		kvf_resp_tier_done(tier, req, KVF_ENOSPC);
 		return KVF_OK;
 	}
 	if (!rc)

@@ -48,6 +48,8 @@ struct kvf_resp_tier {
 	uint32_t losses; /* connections in a row that were lost before they answered anything */
 	uint64_t random;
 	bool no_unlink; /* it knows DEL only */
+	uint8_t warned; /* of which commands, by reply.c */
+	uint64_t puts_pause_ns, puts_at_ns; /* while it has no transactions for us */
 	bool event;
 	char name[KVF_RESP_TEXT + 8]; /* for log lines and metrics: no credentials */
 	uint64_t connects;
@@ -63,6 +65,8 @@ void kvf_resp_tier_trouble(struct kvf_resp_tier *tier, enum kvf_resp_trouble tro
 /* A command was answered. */
 void kvf_resp_tier_answered(struct kvf_resp_tier *tier, const struct kvf_resp_cmd *cmd);
 void kvf_resp_tier_works(struct kvf_resp_tier *tier);
+/* A put's transaction was accepted, or is refused to us: puts are not tried again at once then. */
+void kvf_resp_tier_transaction(struct kvf_resp_tier *tier, bool accepted);
 /* Ends a request. */
 void kvf_resp_tier_done(struct kvf_resp_tier *tier, struct kvf_tier_req *req, int status);
 /* Its connection is gone. */
