@@ -40,6 +40,7 @@ static void begin(struct kvf_disk *d)
 {
 	d->scanning = d->replaying = false;
 	d->retry_bad_ns = KVF_NEVER;
+	d->retry_left = 0;
 	d->clear.phase = FORGET;
 }
 

@@ -530,7 +530,10 @@ static bool has_work(const struct kvf_disk *d)
 static uint64_t disk_deadline(void *self)
 {
 	struct kvf_disk *d = self;
-	uint64_t at = d->clear.req ? KVF_NEVER : kvf_min_u64(d->sync_at_ns, d->retry_bad_ns);
+	uint64_t at = d->clear.req ? KVF_NEVER : d->sync_at_ns;
+
+	if (!d->clear.req && kvf_disk_retry_ready(d))
+		at = kvf_min_u64(at, d->retry_bad_ns);
 
 	if (has_work(d))
 		return 0;

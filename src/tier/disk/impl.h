@@ -7,6 +7,7 @@
  *   segment.c  segments: making, growing          scan.c      recovery
  *   foreign.c  other engines' segments            index.c     slots, keys, order of eviction
  *   look.c     statistics, invariants              clear.c     clearing
+ *                                                  bad.c       slots that could not be overwritten
  */
 #ifndef KVF_TIER_DISK_IMPL_H
 #define KVF_TIER_DISK_IMPL_H
@@ -24,6 +25,7 @@
 #define KVF_DISK_PUT_IOS 48u /* of them, at most, puts */
 #define KVF_DISK_USER_IOS 72u /* and all of the engine's */
 #define KVF_DISK_SCAN_IOS 32u
+#define KVF_DISK_RETRY_IOS 16u /* at most, those that overwrite headers again */
 #define KVF_DISK_UNREAD 3u /* so often in a row unreadable: the chunk is given up */
 #define KVF_DISK_TOUCHED 65536u /* keys seen once that admission remembers */
 #define KVF_DISK_RETRY_NS                                                                          \
@@ -83,6 +85,7 @@ struct kvf_disk_io {
 	uint8_t kind; /* enum kvf_disk_io_kind */
 	bool doomed; /* put: was removed before it was done */
 	bool has_old;
+	bool retry; /* wipe: of a slot that was bad */
 	int status; /* wipe: what its request, a put that failed, ends with */
 	uint64_t generation;
 	uint8_t key[KVF_DISK_KEY];
@@ -144,6 +147,8 @@ struct kvf_disk {
 	size_t pages_bytes;
 	struct kvf_list free_ios, active, waiting; /* waiting: wipes whose slot is being read */
 	uint32_t n_user, n_puts, n_scans;
+	uint32_t n_retries;
+	uint32_t retry_left; /* bad slots whose turn is still to come */
 	uint64_t retry_bad_ns;
 
 	/* recovery */
@@ -230,8 +235,10 @@ void kvf_disk_begin_wipe(struct kvf_disk_io *io);
 void kvf_disk_wake_wipe(struct kvf_disk *d, uint32_t slot);
 /* The engine's part of the transfer is over. */
 void kvf_disk_end_user(struct kvf_disk_io *io, int status);
-/* Tries slots again whose header could not be overwritten. */
+/* Tries slots again whose header could not be overwritten, some at a time, each once. */
 void kvf_disk_retry_bad(struct kvf_disk *d);
+/* Could it go on now? Else a transfer has to end first. */
+bool kvf_disk_retry_ready(const struct kvf_disk *d);
 /* sync.c: the sync that io waited for is over. */
 void kvf_disk_synced(struct kvf_disk_io *io, int result);
 

@@ -70,6 +70,7 @@ int kvf_disk_index_init(struct kvf_disk_index *ix, struct kvf_mem *mem, uint32_t
 		bits++;
 	*ix = (struct kvf_disk_index){
 		.mem = mem, .cap = cap, .shift = 32 - bits, .mask = (1u << bits) - 1};
+	kvf_disk_bad_init(ix);
 	ix->window = (uint32_t)kvf_max_u64(16, kvf_min_u64(cap / 4, 1024));
 	for (int o = 0; o < KVF_DISK_ORDERS; o++)
 		ix->head[o] = ix->tail[o] = KVF_NIL;
@@ -107,7 +108,8 @@ bool kvf_disk_index_forget(struct kvf_disk_index *ix)
 	const uint64_t bytes[] = {slot_bytes(ix), table_bytes(ix), bits_bytes(ix)};
 	uint64_t at = ix->forgot;
 
-	ix->n_free = ix->n_live = ix->n_bad = ix->n_found = ix->cursor = 0;
+	ix->n_free = ix->n_live = ix->n_found = ix->cursor = 0;
+	kvf_disk_bad_init(ix);
 	for (int o = 0; o < KVF_DISK_ORDERS; o++)
 		ix->head[o] = ix->tail[o] = KVF_NIL;
 	for (size_t i = 0; i < KVF_ARRAY_LEN(array); i++) {
@@ -419,6 +421,8 @@ int kvf_disk_index_verify(const struct kvf_disk_index *ix, const char **why)
 		n_table += ix->table[i] != 0;
 	if (n_free != ix->n_free || n_live != ix->n_live || n_table != n_live || n_bad != ix->n_bad)
 		return broken(why, "a counter of slots is wrong");
+	if (!kvf_disk_bad_verify(ix))
+		return broken(why, "a slot that could not be overwritten is not in its chains");
 	if (verify_order(ix, KVF_DISK_ORDER_USED, &n_order, why) ||
 		verify_order(ix, KVF_DISK_ORDER_FOUND, &n_order, why))
 		return KVF_EINTERNAL;

@@ -21,6 +21,8 @@
 #define KVF_DISK_KEY 16 /* bytes of a key that the table compares; the header on disk has all 32   \
 			 */
 
+#define KVF_DISK_BAD_CHAINS 4096u
+
 enum kvf_disk_slot_state {
 	KVF_DISK_UNKNOWN = 0, /* not scanned yet */
 	KVF_DISK_FREE,
@@ -43,7 +45,7 @@ struct kvf_disk_slot {
 	uint64_t generation;
 	uint32_t payload_bytes;
 	uint32_t stamp; /* clock of its last use */
-	uint32_t prev, next; /* of its order; numbers of slots */
+	uint32_t prev, next; /* of its order; numbers of slots. BAD: of its chains */
 	uint16_t segment;
 	uint16_t readers;
 	uint8_t state; /* enum kvf_disk_slot_state */
@@ -66,6 +68,8 @@ struct kvf_disk_index {
 	uint32_t mask;
 	uint64_t *free_bits;
 	uint32_t n_free, n_live, n_bad;
+	uint32_t bad[KVF_DISK_BAD_CHAINS]; /* BAD slots by their keys: bad.c */
+	uint32_t bad_cursor;
 	uint32_t cursor; /* where the next free slot is looked for: runs of chunks lie together */
 	uint32_t clock;
 	uint32_t window; /* uses within which a parent counts as just used */
@@ -101,6 +105,17 @@ void kvf_disk_found(struct kvf_disk_index *ix, uint32_t slot);
 bool kvf_disk_replay(struct kvf_disk_index *ix, uint32_t n);
 /* The LIVE slot that should go first and that nobody reads; KVF_NIL: none. */
 uint32_t kvf_disk_victim(struct kvf_disk_index *ix);
+
+/* ---- bad.c: the time each takes does not depend on how many slots there are ---- */
+
+void kvf_disk_bad_init(struct kvf_disk_index *ix);
+/* The slot, whose key and parent are what may still stand in it, becomes BAD. */
+void kvf_disk_bad_add(struct kvf_disk_index *ix, uint32_t slot);
+/* A BAD slot, each in its turn, is BAD no more; the caller sets its new state. KVF_NIL: there is none. */
+uint32_t kvf_disk_bad_take(struct kvf_disk_index *ix);
+/* May the key still stand in a BAD slot? */
+bool kvf_disk_bad_has(const struct kvf_disk_index *ix, const uint8_t *key);
+bool kvf_disk_bad_verify(const struct kvf_disk_index *ix);
 
 /* KVF_OK or KVF_EINTERNAL. */
 int kvf_disk_index_verify(const struct kvf_disk_index *ix, const char **why);

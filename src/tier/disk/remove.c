@@ -41,20 +41,6 @@ static bool join_active(struct kvf_disk *d, struct kvf_tier_req *req, bool again
 	return true;
 }
 
-static bool is_bad(struct kvf_disk *d, const uint8_t *key)
-{
-	for (uint32_t i = 0, left = d->index.n_bad; left && i < d->n_ids; i++) {
-		struct kvf_disk_slot *s = kvf_disk_slot_at(d, i);
-
-		if (s->state != KVF_DISK_BAD)
-			continue;
-		left--;
-		if (same(s->key, key) || same(s->parent, key))
-			return true;
-	}
-	return false;
-}
-
 bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req)
 {
 	uint32_t slot = kvf_disk_find(&d->index, req->key);
@@ -72,7 +58,7 @@ bool kvf_disk_remove(struct kvf_disk *d, struct kvf_tier_req *req)
 		kvf_disk_begin_wipe(io);
 	}
 	if (!join_active(d, req, false))
-		kvf_disk_end(d, req, is_bad(d, req->key) ? KVF_EIO : KVF_ENOENT);
+		kvf_disk_end(d, req, kvf_disk_bad_has(&d->index, req->key) ? KVF_EIO : KVF_ENOENT);
 	return true;
 }
 
@@ -80,7 +66,7 @@ void kvf_disk_removed(struct kvf_disk *d, struct kvf_tier_req *req, int status)
 {
 	if (join_active(d, req, true))
 		return;
-	kvf_disk_end(d, req, status == KVF_OK && is_bad(d, req->key) ? KVF_EIO : status);
+	kvf_disk_end(d, req, status == KVF_OK && kvf_disk_bad_has(&d->index, req->key) ? KVF_EIO : status);
 }
 
 /* ---- cancel ---- */

@@ -67,8 +67,7 @@ static void overwrite(struct kvf_disk *d, uint32_t slot)
 		return;
 	/* No transfer to be had: later. */
 	memcpy(d->index.slot[slot].parent, d->index.slot[slot].key, KVF_DISK_KEY);
-	d->index.slot[slot].state = KVF_DISK_BAD;
-	d->index.n_bad++;
+	kvf_disk_bad_add(&d->index, slot);
 	d->retry_bad_ns = kvf_disk_now(d);
 }
 

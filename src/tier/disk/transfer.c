@@ -161,13 +161,14 @@ static void end_wipe(struct kvf_disk_io *io, int result)
 		/* What may still be there: its own key, and that of the chunk before it. */
 		memcpy(s->key, io->key, sizeof(s->key));
 		memcpy(s->parent, io->has_old ? io->old.key : io->key, sizeof(s->parent));
-		s->state = KVF_DISK_BAD;
-		d->index.n_bad++;
-		d->retry_bad_ns = kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS);
+		kvf_disk_bad_add(&d->index, io->slot);
+		if (!d->retry_left)
+			d->retry_bad_ns = kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS);
 	} else {
 		d->stats.wipes++;
 		kvf_disk_set_free(&d->index, io->slot);
 	}
+	d->n_retries -= io->retry;
 	end_io(io, result ? kvf_disk_status(-result) : KVF_OK);
 }
 
@@ -188,26 +189,35 @@ static void wiped(struct kvf_aio_op *op, int result)
 	end_wipe(io, result);
 }
 
+bool kvf_disk_retry_ready(const struct kvf_disk *d)
+{
+	return d->n_retries < KVF_DISK_RETRY_IOS && !kvf_list_empty(&d->free_ios);
+}
+
 void kvf_disk_retry_bad(struct kvf_disk *d)
 {
-	for (uint32_t i = 0; d->index.n_bad && i < d->n_ids; i++) {
-		struct kvf_disk_slot *s = kvf_disk_slot_at(d, i);
-		struct kvf_disk_io *io;
+	if (!d->retry_left)
+		d->retry_left = d->index.n_bad;
+	for (; d->retry_left; d->retry_left--) {
+		struct kvf_disk_io *io = kvf_disk_retry_ready(d) ? kvf_disk_io_new(d, KVF_DISK_WIPE) : NULL;
+		struct kvf_disk_slot *s;
 
-		if (s->state != KVF_DISK_BAD)
-			continue;
-		io = kvf_disk_io_new(d, KVF_DISK_WIPE);
 		if (!io)
+			return; /* one that ends is followed by the next */
+		io->slot = kvf_disk_bad_take(&d->index);
+		if (io->slot == KVF_NIL) {
+			kvf_disk_io_free(d, io);
+			d->retry_left = 0;
 			break;
-		io->slot = i;
+		}
+		s = kvf_disk_slot_at(d, io->slot);
 		memcpy(io->key, s->key, sizeof(io->key));
 		memcpy(io->old.key, s->parent, sizeof(io->old.key));
-		io->has_old = true;
-		d->index.n_bad--;
+		io->has_old = io->retry = true;
+		d->n_retries++;
 		kvf_disk_begin_wipe(io);
 	}
-	d->retry_bad_ns =
-		d->index.n_bad ? kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS) : KVF_NEVER;
+	d->retry_bad_ns = d->index.n_bad ? kvf_sat_add(kvf_disk_now(d), KVF_DISK_RETRY_NS) : KVF_NEVER;
 }
 
 /* ---- put ---- */
