@@ -157,9 +157,20 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 static void cancel(void *self, struct kvf_tier_req *req)
 {
 	struct memtier *m = self;
+	uint32_t at = 0;
 
-	(void)req;
 	m->cancels++;
+	while (at < m->n_held && m->held[at] != req)
+		at++;
+	if (at == m->n_held)
+		m->strangers++;
+	else if (m->lets_all_go)
+		while (m->n_held)
+			m->host->complete(m->host, m->held[--m->n_held], KVF_ECANCELED);
+	else if (m->lets_go) {
+		m->held[at] = m->held[--m->n_held];
+		m->host->complete(m->host, req, KVF_ECANCELED);
+	}
 }
 
 void memtier_free(struct memtier *m)

@@ -36,6 +36,8 @@ struct memtier {
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */
 	uint32_t full_kind; /* accept none of this kind; 0 = all are welcome */
 	uint32_t room;	  /* accept at most so many at once; 0 = any number */
+	bool lets_go;	  /* cancel: complete it at once, with KVF_ECANCELED */
+	bool lets_all_go; /* cancel: complete all it holds, as one whose connection breaks */
 	struct kvf_tier_req last[KVF_REQ_CLEAR + 1]; /* of each kind, as it was accepted */
 	/* KVF_TIER_WIRE: the different names that requests had. */
 	struct {
@@ -43,6 +45,7 @@ struct memtier {
 	} names[MEMTIER_NAMES];
 	uint32_t n_names;
 	uint32_t gets, puts, exists, removes, clears, cancels, batches, most_held;
+	uint32_t strangers; /* cancels of requests that it does not hold */
 };
 
 extern const struct kvf_tier_ops memtier_ops;

@@ -58,7 +58,7 @@ struct kvf_tier_req {
 	uint32_t payload_bytes;	 /* put: to write. get: room on entry, bytes found on completion */
 	uint32_t has_checksum;	 /* get: the tier returned one. put: always 1 */
 	uint32_t checked;	 /* get: the tier has compared key and checksum itself */
-	uint32_t reserved0;
+	uint32_t completed;	 /* the engine's: complete() was called */
 	uint64_t checksum;	 /* XXH3-64 of the payload */
 	uint64_t deadline_ns;	 /* on the engine's clock; completing later is allowed, but of no use */
 	int32_t status;
@@ -129,7 +129,8 @@ struct kvf_tier_ops {
 	/* Takes requests in order and returns how many it took; what it did not take it never touches. 0: full, try
 	 * after progress(). */
 	unsigned (*submit)(void *self, struct kvf_tier_req *const *reqs, unsigned n);
-	/* Wish to end a request early; it still completes, with KVF_ECANCELED where that was possible. */
+	/* Wish to end a request early; it still completes, with KVF_ECANCELED where that was possible, and that may be
+	 * before this returns. Only for requests that the tier took and did not complete. May be NULL. */
 	void (*cancel)(void *self, struct kvf_tier_req *req);
 	/* Works for at most `budget` bytes. Returns > 0 when it is worth calling again at once. */
 	uint64_t (*progress)(void *self, uint64_t now_ns, uint64_t budget);

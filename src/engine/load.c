@@ -133,8 +133,7 @@ static void orphan(struct kvf_engine *e, struct kvf_fill *fill)
 	e->n_quarantined++;
 	if (kvf_index_entry(&e->index, fill->entry)->state == KVF_ENTRY_FILLING)
 		kvf_entry_drop(e, fill->entry, KVF_EVENT_EVICTED);
-	if (fill->tier->ops->cancel)
-		fill->tier->ops->cancel(fill->tier->self, &fill->req);
+	kvf_tier_cancel(fill->tier, &fill->req);
 }
 
 void kvf_fill_leave(struct kvf_engine *e, struct kvf_move *move)
@@ -146,7 +145,7 @@ void kvf_fill_leave(struct kvf_engine *e, struct kvf_move *move)
 		return;
 	if (fill->sent) {
 		/* A deadline that passed is the tier's failure, a cancel is not. */
-		if (move->job->stop == KVF_ETIMEDOUT) {
+		if (move->job->stop == KVF_ETIMEDOUT && !fill->req.completed) {
 			fill->tier->stats.timeouts++;
 			kvf_tier_result(e, fill->tier, KVF_ETIMEDOUT);
 		}

@@ -72,7 +72,7 @@ void kvf_shutdown_turn(struct kvf_engine *e)
 		e->flush_walk = false;
 		for (uint32_t t = 0; t < e->n_tiers; t++) {
 			kvf_spill_drop_all(e, &e->tier[t]);
-			kvf_tier_withdraw(e, &e->tier[t]);
+			kvf_tier_withdraw(&e->tier[t]);
 		}
 	}
 	if (e->flush_walk && !e->n_jobs)

@@ -305,8 +305,8 @@ void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put)
 	struct kvf_spill *spill = put->spill;
 	struct kvf_tier *tier = &e->tier[put->tier];
 
-	if (spill->leg[put->tier].state != KVF_SPILL_SENT) {
-		/* Still ours: nothing has seen it. A later look at the clock is soon enough. */
+	if (spill->leg[put->tier].state != KVF_SPILL_SENT || put->req.completed) {
+		/* Still ours: nothing has seen it. Or ours again. A later look at the clock is soon enough. */
 		kvf_heap_set(&e->timers.puts, &put->deadline, kvf_sat_add(e->clock.now_ns, SPILL_TIMEOUT_NS));
 		return;
 	}
@@ -318,8 +318,7 @@ void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put)
 	kvf_heap_remove(&e->timers.puts, &put->deadline);
 	answer_waiters(e, spill, put->tier, false);
 	kvf_tier_result(e, tier, KVF_ETIMEDOUT);
-	if (tier->ops->cancel)
-		tier->ops->cancel(tier->self, &put->req);
+	kvf_tier_cancel(tier, &put->req);
 }
 
 /* ---- checksums, in slices ---- */

@@ -21,6 +21,7 @@ static void host_complete(struct kvf_tier_host *host, struct kvf_tier_req *req, 
 	struct kvf_tier *tier = tier_of(host);
 
 	req->status = status;
+	req->completed = 1;
 	req->link = NULL;
 	if (tier->done_tail)
 		tier->done_tail->link = req;
@@ -64,6 +65,7 @@ static void init_lists(struct kvf_tier *tier)
 		kvf_list_init(&tier->gets[k]);
 	kvf_list_init(&tier->puts);
 	kvf_list_init(&tier->sealed);
+	kvf_list_init(&tier->putting);
 	kvf_list_init(&tier->wants[0]);
 	kvf_list_init(&tier->wants[1]);
 }
@@ -223,6 +225,7 @@ static void mark_sent(struct kvf_engine *e, struct kvf_tier *tier, const struct 
 		struct kvf_spill_leg *leg = &put->spill->leg[put->tier];
 
 		kvf_list_remove(&leg->link);
+		kvf_list_push_back(&tier->putting, &leg->link);
 		leg->state = KVF_SPILL_SENT;
 		put->sent_ns = e->clock.now_ns;
 		kvf_heap_set(&e->timers.puts, &put->deadline, put->req.deadline_ns);
@@ -300,27 +303,39 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 	tier->backlog = full;
 }
 
-void kvf_tier_withdraw(struct kvf_engine *e, struct kvf_tier *tier)
+void kvf_tier_cancel(struct kvf_tier *tier, struct kvf_tier_req *req)
+{
+	/* A cancel may complete more than its own request, and what was completed is looked at in the next turn only. */
+	if (tier->ops->cancel && !req->completed)
+		tier->ops->cancel(tier->self, req);
+}
+
+void kvf_tier_withdraw(struct kvf_tier *tier)
 {
 	struct kvf_list *node;
 
 	if (!(tier->caps & KVF_TIER_SHARED) || !tier->ops->cancel)
 		return;
-	/* A cancel only lines up completions: nothing leaves these lists meanwhile. */
-	kvf_list_for_each(node, &tier->asked) {
+	/* The last ones sent are last in their list: before one that was withdrawn, all were. A cancel only lines up
+	 * completions: nothing leaves these lists meanwhile. */
+	for (node = tier->asked.prev; node != &tier->asked; node = node->prev) {
 		struct kvf_ask *ask = kvf_list_entry(node, struct kvf_ask, link);
 
-		if (ask->req.kind == KVF_REQ_EXISTS && !ask->withdrawn)
-			tier->ops->cancel(tier->self, &ask->req);
+		tier->looks++;
+		if (ask->withdrawn)
+			break;
 		ask->withdrawn = true;
+		if (ask->req.kind == KVF_REQ_EXISTS)
+			kvf_tier_cancel(tier, &ask->req);
 	}
-	kvf_list_for_each(node, &e->spills) {
-		struct kvf_spill_leg *leg = &kvf_list_entry(node, struct kvf_spill, all)->leg[tier->number];
+	for (node = tier->putting.prev; node != &tier->putting; node = node->prev) {
+		struct kvf_put *put = kvf_list_entry(node, struct kvf_spill_leg, link)->put;
 
-		if (leg->state != KVF_SPILL_SENT || leg->put->withdrawn)
-			continue;
-		leg->put->withdrawn = true;
-		tier->ops->cancel(tier->self, &leg->put->req);
+		tier->looks++;
+		if (put->withdrawn)
+			break;
+		put->withdrawn = true;
+		kvf_tier_cancel(tier, &put->req);
 	}
 }
 

@@ -60,10 +60,11 @@ struct kvf_tier {
 	struct kvf_breaker breaker;
 	struct kvf_tier_req *done_head, *done_tail; /* completed, not yet looked at */
 	struct kvf_list asks;			    /* kvf_ask, to be sent */
-	struct kvf_list asked;			    /* kvf_ask, the tier has them */
+	struct kvf_list asked;			    /* kvf_ask, the tier has them, in the order they were sent */
 	struct kvf_list gets[KVF_CLASSES];	    /* kvf_fill, to be sent */
-	struct kvf_list puts;			    /* kvf_spill, queued */
-	struct kvf_list sealed;			    /* kvf_spill, checksum known: to be sent */
+	struct kvf_list puts;			    /* kvf_spill_leg, queued */
+	struct kvf_list sealed;			    /* kvf_spill_leg, checksum known: to be sent */
+	struct kvf_list putting;		    /* kvf_spill_leg, the tier has them, in the order they were sent */
 	struct kvf_list wants[2];		    /* kvf_job waiting for a slot and a get: by class */
 	uint32_t n_loads, cap_loads;		    /* slots granted to gets */
 	uint32_t n_spills, cap_spills;		    /* puts begun */
@@ -71,6 +72,7 @@ struct kvf_tier {
 	uint32_t n_orphans;			    /* of both: requests nobody waits for any more */
 	uint32_t in_flight;			    /* requests the tier holds */
 	bool backlog;				    /* submit took less than it was offered */
+	uint64_t looks; /* at requests that may have to be withdrawn: tests bound it */
 	uint64_t spill_retry_ns; /* no spill begins before: there was no memory for one */
 	struct kvf_log_limit limit;
 	struct kvf_tier_stats stats;
@@ -134,7 +136,7 @@ struct kvf_put {
 };
 
 struct kvf_spill_leg {
-	struct kvf_list link; /* tier->puts, then tier->sealed */
+	struct kvf_list link; /* tier->puts, then tier->sealed, then tier->putting */
 	struct kvf_put *put;  /* from SUMMING on */
 	uint8_t state;	      /* enum kvf_spill_state */
 };
@@ -190,9 +192,9 @@ void kvf_spill_drop(struct kvf_engine *e, uint32_t entry);
 void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier);
 void kvf_spill_done(struct kvf_engine *e, struct kvf_put *put);
 void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put);
-/* Everything is to be cancelled: asks a far tier to let go of what waits for it. What has an end of its own, local
- * writes and removes, is left to it. */
-void kvf_tier_withdraw(struct kvf_engine *e, struct kvf_tier *tier);
+/* Everything is to be cancelled: asks a far tier to let go of what waits for it, of each request once. What has an end
+ * of its own, local writes and removes, is left to it. */
+void kvf_tier_withdraw(struct kvf_tier *tier);
 /* The put could not even be sent. */
 void kvf_spill_refused(struct kvf_engine *e, struct kvf_spill *spill, uint8_t tier);
 /* Registers wait for the legs in wait->tiers. False: the chunk has no such leg. */
@@ -221,6 +223,8 @@ void kvf_tiers_close(struct kvf_engine *e);
 /* Collects completions, sends what waits, gives the tiers their time. Returns true while a tier has more to do at once;
  * what is queued for them makes kvf_tiers_deadline() 0. */
 bool kvf_tiers_turn(struct kvf_engine *e);
+/* Asks the tier to let go of a request that was sent, unless it has completed it already. */
+void kvf_tier_cancel(struct kvf_tier *tier, struct kvf_tier_req *req);
 uint64_t kvf_tiers_deadline(const struct kvf_engine *e);
 /* Would a request be sent now? Switched on, and its breaker closed or due for a probe. */
 bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier);

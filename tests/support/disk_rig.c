@@ -37,8 +37,8 @@ static struct drig *rig_of(struct kvf_tier_host *host)
 
 static void host_complete(struct kvf_tier_host *host, struct kvf_tier_req *req, int status)
 {
-	CU_ASSERT_EQUAL(req->reserved0, 1); /* exactly once */
-	req->reserved0 = 2;
+	CU_ASSERT_EQUAL(req->completed, 1); /* exactly once */
+	req->completed = 2;
 	req->status = status;
 	rig_of(host)->n_done++;
 }
@@ -242,7 +242,7 @@ bool drig_submit(struct drig *r, uint32_t i, uint32_t kind, uint32_t n)
 	req->depth = n % 8;
 	req->slot = slot_at(r, i);
 	req->deadline_ns = UINT64_MAX;
-	req->reserved0 = 1;
+	req->completed = 1; /* 2 when it is */
 	req->payload_bytes = r->slot_bytes - KVF_SLOT_HEADER_BYTES;
 	if (kind == KVF_REQ_PUT) {
 		req->payload_bytes = drig_payload_bytes(r, n);

@@ -78,7 +78,7 @@ static void burst(struct session *s, struct drig *r, uint32_t n_keys)
 	}
 	for (unsigned turn = 0; turn < 100000; turn++) {
 		for (uint32_t i = 0; i < n; i++) {
-			if (noted[i] || r->req[i].reserved0 != 2)
+			if (noted[i] || r->req[i].completed != 2)
 				continue;
 			noted[i] = true;
 			if (r->req[i].kind == KVF_REQ_REMOVE)

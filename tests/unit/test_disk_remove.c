@@ -92,7 +92,7 @@ static void test_two_puts(void)
 			drig_turn(&s.r);
 		CU_ASSERT_TRUE(drig_submit(&s.r, 3, KVF_REQ_REMOVE, KEY));
 		CU_ASSERT_TRUE(drig_submit(&s.r, 4, KVF_REQ_PUT, KEY + 1));
-		for (int i = 0; i < 1000 && s.r.req[3].reserved0 != 2; i++)
+		for (int i = 0; i < 1000 && s.r.req[3].completed != 2; i++)
 			drig_turn(&s.r);
 		CU_ASSERT_EQUAL(s.r.req[3].status, KVF_OK);
 		CU_ASSERT_EQUAL(headers_of(&s, KEY), 0);
@@ -249,7 +249,7 @@ static void test_cancel_half_way(void)
 		CU_ASSERT_TRUE(drig_submit(&s.r, 1, KVF_REQ_PUT, KEY));
 		for (int i = 0; i < 20 && !s.sim.n_started; i++)
 			drig_turn(&s.r);
-		half += !s.sim.n_ops && s.r.req[1].reserved0 != 2;
+		half += !s.sim.n_ops && s.r.req[1].completed != 2;
 		s.sim.fail_from = s.sim.fail_to = 0;
 		kvf_disk_ops.cancel(s.r.disk, &s.r.req[1]);
 		drig_await(&s.r, 1);
@@ -274,15 +274,15 @@ static void test_reads_without_end(void)
 	reopen(&s);
 	while (!drig_stats(&s.r).recovered)
 		drig_turn(&s.r);
-	s.r.req[9].reserved0 = 0;
-	for (uint32_t turn = 0; turn < 2000 && s.r.req[9].reserved0 != 2; turn++) {
+	s.r.req[9].completed = 0;
+	for (uint32_t turn = 0; turn < 2000 && s.r.req[9].completed != 2; turn++) {
 		for (uint32_t i = 0; i < 4; i++)
-			if (s.r.req[i].reserved0 != 1)
+			if (s.r.req[i].completed != 1)
 				CU_ASSERT_TRUE(drig_submit(&s.r, i, KVF_REQ_GET, 100));
 		put = put || drig_submit(&s.r, 9, KVF_REQ_PUT, 50);
 		drig_turn(&s.r);
 	}
-	CU_ASSERT_EQUAL(s.r.req[9].reserved0, 2);
+	CU_ASSERT_EQUAL(s.r.req[9].completed, 2);
 	CU_ASSERT_EQUAL(s.r.req[9].status, KVF_OK);
 	drig_settle(&s.r);
 	CU_ASSERT_EQUAL(drig_stats(&s.r).recovered, 21);
