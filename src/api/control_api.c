@@ -56,7 +56,7 @@ int kvf_set_tier(struct kvf_engine *e, uint32_t tiers, int on)
 		found++;
 		tier->off = !on;
 		if (!on)
-			kvf_spill_drop_all(e, tier);
+			kvf_spill_drop_some(e, tier);
 	}
 	if (!found)
 		rc = kvf_refuse(e, KVF_ENOENT, "tiers: 0x%x names no tier of this engine", tiers);

@@ -191,6 +191,8 @@ struct kvf_engine {
 	struct kvf_list doomed_spills; /* kvf_spill.doomed: in flight, but their chunk was removed or evicted */
 	struct kvf_list spills;
 	uint64_t spill_serial;
+	uint32_t cap_spilling; /* puts begun, of all tiers together */
+	uint32_t spill_turn;   /* number of the tier that goes first: a rate is for all of them */
 	struct kvf_bucket spill_rate, prefetch_rate;
 	struct kvf_list rate_waiters; /* kvf_job.level_link: prefetches that wait for their rate */
 	struct kvf_list sums; /* kvf_sum.link */

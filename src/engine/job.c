@@ -38,6 +38,15 @@ uint32_t kvf_job_chunk_tokens(const struct kvf_engine *e, const struct kvf_job *
 	return chunk < job->n_full ? e->chunk_size : job->tail_tokens;
 }
 
+uint32_t kvf_job_tiers(const struct kvf_engine *e, const struct kvf_job *job)
+{
+	uint32_t mask = 0;
+
+	for (uint32_t t = 0; t < e->n_tiers; t++)
+		mask |= !job->tiers || job->tiers & e->tier[t].bit ? 1u << t : 0;
+	return mask;
+}
+
 uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *job, uint32_t n)
 {
 	uint64_t end = ((uint64_t)job->first_chunk + n) * e->chunk_size;
@@ -125,6 +134,7 @@ struct kvf_job *kvf_job_new(struct kvf_engine *e, const struct kvf_op *op)
 	job->deadline_ns = op->deadline_ns ? op->deadline_ns : kvf_sat_add(e->clock.now_ns, e->default_timeout_ns);
 	kvf_list_init(&job->moves);
 	kvf_list_init(&job->asks);
+	kvf_list_init(&job->waits);
 	if (op->seq) {
 		snapshot_seq(job, op->seq);
 		job->tenant = kvf_tenant_find(e, op->seq->tenant);
@@ -134,6 +144,14 @@ struct kvf_job *kvf_job_new(struct kvf_engine *e, const struct kvf_op *op)
 
 static void release_memory(struct kvf_engine *e, struct kvf_job *job)
 {
+	struct kvf_list *node;
+
+	while ((node = kvf_list_pop_front(&job->waits))) {
+		struct kvf_level_wait *wait = kvf_list_entry(node, struct kvf_level_wait, of_job);
+
+		kvf_list_remove(&wait->link);
+		kvf_mem_free(&e->mem, wait, sizeof(*wait));
+	}
 	if (job->layers) {
 		for (uint32_t l = 0; l < e->plan.n_layers; l++) {
 			if (job->layers[l].given)

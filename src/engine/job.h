@@ -174,7 +174,8 @@ struct kvf_job {
 	uint32_t stale_chunk;
 	uint8_t stale_key[KVF_KEY_BYTES];
 	uint64_t copied_ns; /* when the last copy ended */
-	uint64_t spill_seq; /* flush, remove: spills up to here are waited for */
+	uint64_t spill_seq; /* flush, clear: spills up to here are waited for */
+	struct kvf_list waits; /* remove: kvf_level_wait.of_job */
 	uint64_t memo_epoch; /* lookup: plan_known chunks were in RAM at this index epoch, + 1 */
 };
 
@@ -225,8 +226,11 @@ struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint
 
 /* ---- job.c ---- */
 
-/* Is a spill up to `seq` still queued or in flight? */
-bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq);
+/* Is a spill up to `seq` still queued or in flight to a tier in `mask` (tier numbers)? late: also where nobody waits
+ * for the answer any more. */
+bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq, uint32_t mask, bool late);
+/* Numbers of the tiers that the job names, as bits. */
+uint32_t kvf_job_tiers(const struct kvf_engine *e, const struct kvf_job *job);
 
 extern const struct kvf_job_kind kvf_job_clear, kvf_job_lookup, kvf_job_store, kvf_job_retrieve, kvf_job_prefetch,
 	kvf_job_pin, kvf_job_unpin, kvf_job_demote, kvf_job_remove, kvf_job_flush;

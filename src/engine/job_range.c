@@ -79,24 +79,44 @@ static void report_demote(struct kvf_engine *e, struct kvf_job *job, struct kvf_
 
 enum { RAM = 0, BELOW };
 
+/* What is in flight to the tiers named is over before they are asked to remove it. */
+static void await_puts(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
+{
+	uint32_t want = kvf_index_entry(&e->index, entry)->tiers_want & kvf_job_tiers(e, job);
+	struct kvf_level_wait *wait;
+
+	if (!want)
+		return;
+	wait = kvf_mem_zalloc(&e->mem, sizeof(*wait));
+	if (!wait) {
+		job->plan_failed = KVF_PLAN_MEMORY;
+		return;
+	}
+	wait->job = job;
+	wait->tiers = want;
+	wait->all = true;
+	kvf_list_push_back(&job->waits, &wait->of_job);
+	(void)kvf_spill_await(e, entry, wait);
+}
+
 /* Out of RAM at once for everybody; what is on its way down is waited for, so that it cannot come back. */
 static void remove_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
-	struct kvf_spill *spill;
+	uint32_t named = kvf_job_tiers(e, job);
+	bool ram = !job->tiers || job->tiers & KVF_TIER_RAM;
 
 	job->in_ram += en->n_tokens;
-	kvf_spill_drop(e, entry);
-	spill = kvf_spill_of(e, entry);
-	if (spill)
-		job->spill_seq = kvf_max_u64(job->spill_seq, spill->seq);
-	if (!job->tiers || job->tiers & KVF_TIER_RAM)
+	kvf_spill_drop(e, entry, ram ? UINT32_MAX : named);
+	if (ram) {
 		kvf_entry_drop(e, entry, KVF_EVENT_REMOVED);
-	else
-		en->tiers_have = 0;
+		return;
+	}
+	en->tiers_have &= (uint8_t)~named;
+	await_puts(e, job, entry);
 }
 
-/* Chunks of the span that left RAM before, but are still on their way down. */
+/* Chunks of the span that left RAM, now or before, but are still on their way down. */
 static void await_doomed(struct kvf_engine *e, struct kvf_job *job)
 {
 	struct kvf_list *node;
@@ -105,12 +125,10 @@ static void await_doomed(struct kvf_engine *e, struct kvf_job *job)
 		const struct kvf_spill *spill = kvf_list_entry(node, struct kvf_spill, doomed);
 		struct kvf_record rec;
 
-		if (spill->seq <= job->spill_seq)
-			continue;
 		kvf_entry_record(e, spill->entry, &rec);
 		if (rec.depth >= job->first_chunk && rec.depth < job->end_chunk &&
 		    memcmp(rec.key, kvf_job_key(job, rec.depth), sizeof(rec.key)) == 0)
-			job->spill_seq = spill->seq;
+			await_puts(e, job, spill->entry);
 	}
 }
 
@@ -135,25 +153,16 @@ static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job
 		}
 	}
 	await_doomed(e, job);
-	kvf_list_push_back(&e->flushes, &job->level_link);
 	kvf_job_goto(e, job, BELOW);
 	return KVF_STEP_AGAIN;
-}
-
-bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq)
-{
-	if (kvf_list_empty(&e->spills))
-		return false;
-	return kvf_list_entry(e->spills.next, struct kvf_spill, all)->seq <= seq;
 }
 
 static enum kvf_step_result remove_below(struct kvf_engine *e, struct kvf_job *job)
 {
 	enum kvf_step_result r;
 
-	if (job->spill_seq && kvf_spills_before(e, job->spill_seq))
+	if (job->level_pending)
 		return KVF_STEP_WAIT;
-	kvf_list_remove(&job->level_link);
 	r = kvf_plan_remove(e, job);
 	if (r == KVF_STEP_AGAIN) {
 		kvf_plan_failure(job);
@@ -170,7 +179,7 @@ static enum kvf_step_result flush(struct kvf_engine *e, struct kvf_job *job)
 		kvf_list_push_back(&e->flushes, &job->level_link);
 		job->spill_seq = e->spill_serial;
 	}
-	return kvf_spills_before(e, job->spill_seq) ? KVF_STEP_WAIT : KVF_STEP_END;
+	return kvf_spills_before(e, job->spill_seq, UINT32_MAX, false) ? KVF_STEP_WAIT : KVF_STEP_END;
 }
 
 static void report_flush(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)

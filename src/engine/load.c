@@ -145,10 +145,8 @@ void kvf_fill_leave(struct kvf_engine *e, struct kvf_move *move)
 		return;
 	if (fill->sent) {
 		/* A deadline that passed is the tier's failure, a cancel is not. */
-		if (move->job->stop == KVF_ETIMEDOUT && !fill->req.completed) {
-			fill->tier->stats.timeouts++;
-			kvf_tier_result(e, fill->tier, KVF_ETIMEDOUT);
-		}
+		if (move->job->stop == KVF_ETIMEDOUT && !fill->req.completed)
+			kvf_tier_late(e, fill->tier, KVF_HIST_GET);
 		orphan(e, fill);
 	} else if (!kvf_list_linked(&fill->sum.link)) {
 		kvf_fill_fail(e, fill, KVF_REASON_CANCELED, KVF_ECANCELED);

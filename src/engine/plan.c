@@ -233,10 +233,8 @@ void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job)
 			kvf_ask_free(e, ask); /* never sent */
 	}
 	job->n_asks = 0;
-	if (late && job->plan_tier && job->plan_tier <= e->n_tiers) {
-		e->tier[job->plan_tier - 1].stats.timeouts++;
-		kvf_tier_result(e, &e->tier[job->plan_tier - 1], KVF_ETIMEDOUT);
-	}
+	if (late && job->plan_tier && job->plan_tier <= e->n_tiers)
+		kvf_tier_late(e, &e->tier[job->plan_tier - 1], KVF_HIST_ASK);
 }
 
 struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint32_t chunk)

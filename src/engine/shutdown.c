@@ -16,7 +16,7 @@ static void cancel_all(struct kvf_engine *e)
 			kvf_job_stop(e, job, KVF_ECANCELED, KVF_REASON_CANCELED);
 	}
 	for (uint32_t t = 0; t < e->n_tiers; t++)
-		kvf_spill_drop_all(e, &e->tier[t]);
+		kvf_spill_drop_some(e, &e->tier[t]);
 }
 
 /* Flush: every resident chunk that a tier lacks goes down. Stores that are still running add theirs themselves. */
@@ -70,10 +70,8 @@ void kvf_shutdown_turn(struct kvf_engine *e)
 	}
 	if (e->shutdown_mode == KVF_SHUTDOWN_CANCEL) {
 		e->flush_walk = false;
-		for (uint32_t t = 0; t < e->n_tiers; t++) {
-			kvf_spill_drop_all(e, &e->tier[t]);
+		for (uint32_t t = 0; t < e->n_tiers; t++)
 			kvf_tier_withdraw(&e->tier[t]);
-		}
 	}
 	if (e->flush_walk && !e->n_jobs)
 		walk(e);

@@ -17,6 +17,7 @@ void kvf_slots_caps(struct kvf_engine *e)
 	uint32_t spills = n / 4 ? n / 4 : 1;
 
 	e->cap_leased = n / 2;
+	e->cap_spilling = spills;
 	e->cap_copying = n / 4 > 3 ? n / 4 - 2 : 1;
 	e->old_leased = e->n_leased;
 	e->old_copying = e->n_copying;
@@ -54,7 +55,7 @@ void kvf_entry_drop(struct kvf_engine *e, uint32_t entry, enum kvf_event_kind ki
 	struct kvf_spill *spill;
 
 	if (en->state == KVF_ENTRY_RESIDENT) {
-		kvf_spill_drop(e, entry);
+		kvf_spill_drop(e, entry, UINT32_MAX);
 		spill = kvf_spill_of(e, entry);
 		if (spill)
 			kvf_list_push_back(&e->doomed_spills, &spill->doomed);

@@ -28,20 +28,20 @@ static void wake_flushes(struct kvf_engine *e)
 		kvf_job_ready(e, kvf_list_entry(node, struct kvf_job, level_link));
 }
 
-/* Tells those who wait for the leg. */
-static void answer_waiters(struct kvf_engine *e, struct kvf_spill *spill, uint8_t tier, bool ok)
+/* Tells those who wait for the leg. late: it is in flight still. */
+static void answer_waiters(struct kvf_engine *e, struct kvf_spill *spill, uint8_t tier, bool ok, bool late)
 {
 	struct kvf_list *node, *tmp;
 
 	kvf_list_for_each_safe(node, tmp, &spill->waiters) {
 		struct kvf_level_wait *wait = kvf_list_entry(node, struct kvf_level_wait, link);
 
-		if (!(wait->tiers & 1u << tier))
+		if (!(wait->tiers & 1u << tier) || (late && wait->all))
 			continue;
 		wait->tiers &= ~(1u << tier);
 		if (!ok && wait->chunk < wait->job->level_limit)
 			wait->job->level_limit = wait->chunk;
-		if (ok && wait->tiers)
+		if (wait->tiers && (ok || wait->all))
 			continue;
 		kvf_list_remove(node);
 		wait->job->level_pending--;
@@ -60,7 +60,7 @@ static void end_leg(struct kvf_engine *e, struct kvf_spill *spill, uint8_t tier,
 	en->tiers_want &= (uint8_t)~(1u << tier);
 	if (ok)
 		en->tiers_have |= (uint8_t)(1u << tier);
-	answer_waiters(e, spill, tier, ok);
+	answer_waiters(e, spill, tier, ok, false);
 	if (--spill->open_legs == 0) {
 		en->xfer = KVF_NIL;
 		kvf_list_remove(&spill->all);
@@ -127,14 +127,14 @@ bool kvf_spill_await(struct kvf_engine *e, uint32_t entry, struct kvf_level_wait
 	return true;
 }
 
-void kvf_spill_drop(struct kvf_engine *e, uint32_t entry)
+void kvf_spill_drop(struct kvf_engine *e, uint32_t entry, uint32_t mask)
 {
 	struct kvf_spill *spill = kvf_spill_of(e, entry);
 
 	if (!spill)
 		return;
 	for (uint8_t t = 0; t < e->n_tiers && kvf_index_entry(&e->index, entry)->tiers_want; t++) {
-		if (spill->leg[t].state != KVF_SPILL_QUEUED)
+		if (!(mask & 1u << t) || spill->leg[t].state != KVF_SPILL_QUEUED)
 			continue;
 		e->tier[t].stats.dropped_spills++;
 		e->tier[t].stats.queued_spills--;
@@ -142,10 +142,35 @@ void kvf_spill_drop(struct kvf_engine *e, uint32_t entry)
 	}
 }
 
-void kvf_spill_drop_all(struct kvf_engine *e, struct kvf_tier *tier)
+bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq, uint32_t mask, bool late)
 {
-	while (!kvf_list_empty(&tier->puts)) {
-		struct kvf_spill_leg *leg = kvf_list_entry(tier->puts.next, struct kvf_spill_leg, link);
+	struct kvf_list *node;
+
+	kvf_list_for_each(node, &e->spills) {
+		const struct kvf_spill *spill = kvf_list_entry(node, struct kvf_spill, all);
+
+		if (spill->seq > seq)
+			return false;
+		for (uint8_t t = 0; t < e->n_tiers; t++) {
+			const struct kvf_spill_leg *leg = &spill->leg[t];
+
+			if (mask & 1u << t && leg->state && (late || !leg->put || !leg->put->orphan))
+				return true;
+		}
+	}
+	return false;
+}
+
+bool kvf_spills_moot(const struct kvf_engine *e, const struct kvf_tier *tier)
+{
+	return tier->off || (e->shutting && e->shutdown_mode == KVF_SHUTDOWN_CANCEL) ||
+	       (tier->breaker.state == KVF_BREAKER_OPEN && e->clock.now_ns < tier->breaker.retry_at_ns);
+}
+
+void kvf_spill_drop_some(struct kvf_engine *e, struct kvf_tier *tier)
+{
+	for (uint32_t n = 0; n < KVF_TURN_SCAN && !kvf_list_empty(&tier->puts); n++) {
+		struct kvf_spill_leg *leg = kvf_list_entry(tier->puts.prev, struct kvf_spill_leg, link);
 		struct kvf_spill *spill =
 			kvf_container_of(leg - tier->number, struct kvf_spill, leg[0]);
 		uint32_t entry = spill->entry;
@@ -228,21 +253,32 @@ static bool begin_leg(struct kvf_engine *e, struct kvf_spill *spill, struct kvf_
 	return true;
 }
 
+bool kvf_spills_full(const struct kvf_engine *e)
+{
+	uint32_t n = 0;
+
+	for (uint32_t t = 0; t < e->n_tiers; t++)
+		n += e->tier[t].n_spills;
+	return n >= e->cap_spilling;
+}
+
 void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier)
 {
-	if (kvf_list_empty(&tier->puts) || e->clock.now_ns < tier->spill_retry_ns)
+	if (kvf_list_empty(&tier->puts))
 		return;
-	if (!kvf_breaker_would_allow(&tier->breaker, e->clock.now_ns)) {
-		/* A probe is out: what is queued waits for its answer. An open breaker drops it. */
-		if (tier->breaker.state == KVF_BREAKER_OPEN)
-			kvf_spill_drop_all(e, tier);
+	if (kvf_spills_moot(e, tier)) {
+		kvf_spill_drop_some(e, tier);
 		return;
 	}
-	while (tier->n_spills < tier->cap_spills && !kvf_list_empty(&tier->puts)) {
+	/* A probe is out: what is queued waits for its answer. */
+	if (e->clock.now_ns < tier->spill_retry_ns || tier->breaker.state == KVF_BREAKER_PROBING)
+		return;
+	while (tier->n_spills < tier->cap_spills && !kvf_spills_full(e) && !kvf_list_empty(&tier->puts)) {
 		struct kvf_spill_leg *leg = kvf_list_entry(tier->puts.next, struct kvf_spill_leg, link);
 
 		if (!kvf_bucket_take(&e->spill_rate, e->clock.now_ns, e->payload_bytes))
 			return;
+		e->spill_turn = tier->number + 1u;
 		if (!begin_leg(e, kvf_container_of(leg - tier->number, struct kvf_spill, leg[0]), tier)) {
 			tier->spill_retry_ns = kvf_sat_add(e->clock.now_ns, SPILL_RETRY_NS);
 			return;
@@ -313,11 +349,11 @@ void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put)
 	put->orphan = true;
 	tier->n_orphans++;
 	tier->stats.orphaned++;
-	tier->stats.timeouts++;
 	e->n_quarantined++;
 	kvf_heap_remove(&e->timers.puts, &put->deadline);
-	answer_waiters(e, spill, put->tier, false);
-	kvf_tier_result(e, tier, KVF_ETIMEDOUT);
+	answer_waiters(e, spill, put->tier, false, true);
+	wake_flushes(e);
+	kvf_tier_late(e, tier, KVF_HIST_PUT);
 	kvf_tier_cancel(tier, &put->req);
 }
 

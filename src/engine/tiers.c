@@ -9,6 +9,8 @@
 
 #include "base/bytes.h"
 
+#define PATIENCE_NS (100 * KVF_NS_PER_MS) /* a tier that says nothing for so long has failed to answer */
+
 /* ---- what a tier is offered ---- */
 
 static struct kvf_tier *tier_of(struct kvf_tier_host *host)
@@ -155,7 +157,19 @@ void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status)
 		KVF_BREAKER_TRIP, kvf_strerror(status),
 		(unsigned long long)(tier->breaker.backoff_ns / KVF_NS_PER_MS));
 	kvf_event_tier(e, tier, false);
-	kvf_spill_drop_all(e, tier);
+}
+
+static enum kvf_tier_hist kind_of(const struct kvf_tier_req *req)
+{
+	return req->kind == KVF_REQ_GET ? KVF_HIST_GET : req->kind == KVF_REQ_PUT ? KVF_HIST_PUT : KVF_HIST_ASK;
+}
+
+void kvf_tier_late(struct kvf_engine *e, struct kvf_tier *tier, enum kvf_tier_hist kind)
+{
+	tier->stats.timeouts++;
+	/* Who waits no longer than this, or only for his turn, says nothing about the tier. */
+	if (e->clock.now_ns >= tier->owed_ns[kind] + PATIENCE_NS)
+		kvf_tier_result(e, tier, KVF_ETIMEDOUT);
 }
 
 void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask)
@@ -201,6 +215,8 @@ static void mark_sent(struct kvf_engine *e, struct kvf_tier *tier, const struct 
 {
 	tier->in_flight++;
 	e->n_requests++;
+	if (!tier->owed[kind_of(req)]++)
+		tier->owed_ns[kind_of(req)] = e->clock.now_ns;
 	switch (q->owner) {
 	case KVF_OWNER_ASK: {
 		struct kvf_ask *ask = kvf_container_of(req, struct kvf_ask, req);
@@ -262,8 +278,8 @@ static bool send_queue(struct kvf_engine *e, struct kvf_tier *tier, const struct
 		unsigned n = 0, taken;
 		struct kvf_list *node;
 
-		if (!kvf_breaker_allows(&tier->breaker, e->clock.now_ns)) {
-			/* While a probe is out, the rest is refused too: nobody shall wait for it. */
+		if (tier->off || !kvf_breaker_allows(&tier->breaker, e->clock.now_ns)) {
+			/* Switched off. Or a probe is out: the rest is refused too, nobody shall wait for it. */
 			refuse(e, tier, q, req_at(tier, q, q->head->next));
 			continue;
 		}
@@ -305,7 +321,7 @@ static void send_all(struct kvf_engine *e, struct kvf_tier *tier)
 
 void kvf_tier_cancel(struct kvf_tier *tier, struct kvf_tier_req *req)
 {
-	/* A cancel may complete more than its own request, and what was completed is looked at in the next turn only. */
+	/* A cancel may complete more than its own request, and that is looked at in the next turn only. */
 	if (tier->ops->cancel && !req->completed)
 		tier->ops->cancel(tier->self, req);
 }
@@ -373,6 +389,9 @@ static void take_done(struct kvf_engine *e, struct kvf_tier *tier)
 			tier->done_tail = NULL;
 		KVF_CHECK(e, tier->in_flight > 0);
 		tier->in_flight--;
+		tier->owed[kind_of(req)]--;
+		if (req->status != KVF_ECANCELED)
+			tier->owed_ns[kind_of(req)] = e->clock.now_ns;
 		/* It has room again: what it did not take is worth another try, whoever wakes us. */
 		tier->backlog = false;
 		e->n_requests--;
@@ -406,8 +425,11 @@ bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier)
  * probe, needs no look. */
 static uint64_t spill_due_ns(const struct kvf_engine *e, const struct kvf_tier *tier)
 {
-	if (kvf_list_empty(&tier->puts) || tier->n_spills >= tier->cap_spills ||
-	    tier->breaker.state == KVF_BREAKER_PROBING)
+	if (kvf_list_empty(&tier->puts))
+		return KVF_NEVER;
+	if (kvf_spills_moot(e, tier))
+		return 0;
+	if (tier->n_spills >= tier->cap_spills || kvf_spills_full(e) || tier->breaker.state == KVF_BREAKER_PROBING)
 		return KVF_NEVER;
 	return kvf_max_u64(tier->spill_retry_ns, kvf_bucket_ready_ns(&e->spill_rate, e->clock.now_ns));
 }
@@ -421,13 +443,15 @@ static bool has_queue(const struct kvf_engine *e, const struct kvf_tier *tier)
 
 bool kvf_tiers_turn(struct kvf_engine *e)
 {
+	uint32_t first = e->spill_turn;
 	bool more = false;
 
+	for (uint32_t t = 0; t < e->n_tiers; t++)
+		kvf_spill_pump(e, &e->tier[(first + t) % e->n_tiers]);
 	for (uint32_t t = 0; t < e->n_tiers; t++) {
 		struct kvf_tier *tier = &e->tier[t];
 		uint64_t due = tier->ops->next_deadline_ns ? tier->ops->next_deadline_ns(tier->self) : KVF_NEVER;
 
-		kvf_spill_pump(e, tier);
 		send_all(e, tier);
 		if (tier->in_flight || due <= e->clock.now_ns)
 			more |= tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;

@@ -71,8 +71,10 @@ struct kvf_tier {
 	uint32_t old_loads, old_spills;		    /* when the caps were last set */
 	uint32_t n_orphans;			    /* of both: requests nobody waits for any more */
 	uint32_t in_flight;			    /* requests the tier holds */
+	uint32_t owed[KVF_TIER_HISTS];		    /* of them, by enum kvf_tier_hist */
+	uint64_t owed_ns[KVF_TIER_HISTS];	    /* since when it has said nothing about them */
 	bool backlog;				    /* submit took less than it was offered */
-	uint64_t looks; /* at requests that may have to be withdrawn: tests bound it */
+	uint64_t looks;				    /* at requests that may have to be withdrawn: tests bound it */
 	uint64_t spill_retry_ns; /* no spill begins before: there was no memory for one */
 	struct kvf_log_limit limit;
 	struct kvf_tier_stats stats;
@@ -161,6 +163,8 @@ struct kvf_level_wait {
 	struct kvf_job *job;
 	uint32_t chunk;
 	uint32_t tiers; /* tiers whose answer it needs, as bits of tier numbers */
+	bool all;	/* remove: needs every answer, whatever it is, and a late one too */
+	struct kvf_list of_job; /* remove: job->waits */
 };
 
 /* ---- load.c ---- */
@@ -187,8 +191,8 @@ struct kvf_fill *kvf_fill_of(struct kvf_engine *e, uint32_t entry);
 /* Queues the entry for every tier in `mask` (tier numbers) that lacks it. */
 void kvf_spill_queue(struct kvf_engine *e, uint32_t entry, uint32_t mask);
 struct kvf_spill *kvf_spill_of(struct kvf_engine *e, uint32_t entry);
-/* Withdraws what is not in flight: the chunk is being evicted or removed. */
-void kvf_spill_drop(struct kvf_engine *e, uint32_t entry);
+/* Withdraws what is not in flight to the tiers in `mask` (tier numbers): the chunk is being evicted or removed. */
+void kvf_spill_drop(struct kvf_engine *e, uint32_t entry, uint32_t mask);
 void kvf_spill_pump(struct kvf_engine *e, struct kvf_tier *tier);
 void kvf_spill_done(struct kvf_engine *e, struct kvf_put *put);
 void kvf_spill_late(struct kvf_engine *e, struct kvf_put *put);
@@ -200,8 +204,13 @@ void kvf_spill_refused(struct kvf_engine *e, struct kvf_spill *spill, uint8_t ti
 /* Registers wait for the legs in wait->tiers. False: the chunk has no such leg. */
 bool kvf_spill_await(struct kvf_engine *e, uint32_t entry, struct kvf_level_wait *wait);
 void kvf_spill_summed(struct kvf_engine *e, struct kvf_spill *spill, uint64_t sum);
-/* Drops everything queued for a tier (its breaker opened, shutdown). */
-void kvf_spill_drop_all(struct kvf_engine *e, struct kvf_tier *tier);
+/* Must what is queued for the tier be dropped? It is switched off, by hand or by its breaker, or everything is to be
+ * cancelled. */
+bool kvf_spills_moot(const struct kvf_engine *e, const struct kvf_tier *tier);
+/* Drops a slice of what is queued for a tier, the last ones first: each turn does the next. */
+void kvf_spill_drop_some(struct kvf_engine *e, struct kvf_tier *tier);
+/* All the puts begun that there may be. */
+bool kvf_spills_full(const struct kvf_engine *e);
 /* One slice of checksum work. Returns true while there is more. */
 bool kvf_sums_step(struct kvf_engine *e, uint64_t budget);
 
@@ -229,6 +238,8 @@ uint64_t kvf_tiers_deadline(const struct kvf_engine *e);
 /* Would a request be sent now? Switched on, and its breaker closed or due for a probe. */
 bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier);
 void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status);
+/* Somebody waited in vain for an answer to a request that was sent. */
+void kvf_tier_late(struct kvf_engine *e, struct kvf_tier *tier, enum kvf_tier_hist kind);
 void kvf_req_fill_common(struct kvf_engine *e, struct kvf_tier_req *req, const struct kvf_job *job, uint32_t chunk);
 void kvf_ask_free(struct kvf_engine *e, struct kvf_ask *ask);
 

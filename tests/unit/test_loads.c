@@ -349,11 +349,11 @@ static void test_whose_failure(void)
 
 			rig_tokens(&r, i, RIG_CHUNK);
 			rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, RIG_CHUNK);
-			op.deadline_ns = tier_rig_now + 1000;
+			op.deadline_ns = tier_rig_now + KVF_NS_PER_S;
 			id = rig_submit(&r, &op);
 			tier_rig_poll(&r, 10);
 			if (late)
-				tier_rig_now += 1000;
+				tier_rig_now += KVF_NS_PER_S;
 			else
 				kvf_cancel(r.engine, id);
 			CU_ASSERT_EQUAL(rig_await(&r, id).status, late ? KVF_ETIMEDOUT : KVF_ECANCELED);

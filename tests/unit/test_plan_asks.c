@@ -278,13 +278,13 @@ static void test_late(void)
 			CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].timeouts, cancel ? 0 : i);
 			rig_tokens(&r, 1 + i, 2 * RIG_CHUNK);
 			kvf_prep_lookup(&op, r.seq, 0, 0, 0);
-			op.deadline_ns = tier_rig_now + 1000;
+			op.deadline_ns = tier_rig_now + KVF_NS_PER_S;
 			id = rig_submit(&r, &op);
 			tier_rig_poll(&r, 3);
 			if (cancel) {
 				CU_ASSERT_EQUAL(kvf_cancel(r.engine, id), KVF_OK);
 			} else {
-				tier_rig_now += 1000;
+				tier_rig_now += KVF_NS_PER_S;
 			}
 			c = rig_await(&r, id);
 			CU_ASSERT_EQUAL(c.status, cancel ? KVF_ECANCELED : KVF_ETIMEDOUT);
