@@ -33,6 +33,19 @@ struct rig_options dev_rig_options(struct simdev *d, uint32_t caps, struct rig_o
 	return o;
 }
 
+void dev_rig_open(struct rig *r, struct simdev *d, uint32_t caps, uint32_t slots)
+{
+	struct rig_options o = dev_rig_options(d, caps, (struct rig_options){ .slots = slots });
+
+	rig_open(r, &o);
+}
+
+void dev_rig_open_tier(struct rig *r, struct simdev *d, struct memtier *m, uint32_t tier_caps)
+{
+	tier_rig_open_more(r, m, 1, tier_caps,
+			   dev_rig_options(d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
+}
+
 void dev_rig_hold(struct simdev *d)
 {
 	d->faults.latency_min_ns = d->faults.latency_max_ns = HELD_NS;

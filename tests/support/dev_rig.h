@@ -11,6 +11,9 @@
 
 /* `o` with the device and the clock filled in, for rig_open() or tier_rig_open_more(). A copy ends in the next turn. */
 struct rig_options dev_rig_options(struct simdev *d, uint32_t caps, struct rig_options o);
+/* The rig over such a device, with so many slots; with 64 and a tier below it. */
+void dev_rig_open(struct rig *r, struct simdev *d, uint32_t caps, uint32_t slots);
+void dev_rig_open_tier(struct rig *r, struct simdev *d, struct memtier *m, uint32_t tier_caps);
 /* Copies that begin from now on stay with the device. */
 void dev_rig_hold(struct simdev *d);
 /* Held ones end in the next turn, and so does what comes after them. */

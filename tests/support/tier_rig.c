@@ -66,6 +66,14 @@ void tier_rig_only_below(struct rig *r, uint64_t number, uint32_t chunks)
 	CU_ASSERT_EQUAL(kvf_seq_resident(r->seq), 0);
 }
 
+void tier_rig_open_held(struct rig *r, struct memtier *m, uint32_t chunks)
+{
+	tier_rig_open(r, m, 64, KVF_TIER_RECORDS, false);
+	tier_rig_only_below(r, 1, chunks);
+	m->hold = true;
+	m->hold_kind = KVF_REQ_GET;
+}
+
 struct kvf_completion tier_rig_fetch(struct rig *r, uint32_t chunks)
 {
 	struct kvf_completion c;

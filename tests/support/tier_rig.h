@@ -18,6 +18,8 @@ void tier_rig_store(struct rig *r, uint64_t number, uint32_t chunks);
 void tier_rig_flush(struct rig *r);
 /* Everything of `number` is below, nothing in RAM. */
 void tier_rig_only_below(struct rig *r, uint64_t number, uint32_t chunks);
+/* 64 slots over one tier that alone has sequence 1 of so many chunks, and answers no get while m->hold is set. */
+void tier_rig_open_held(struct rig *r, struct memtier *m, uint32_t chunks);
 /* Retrieves the sequence that is open, of so many chunks, into wiped blocks: what came is right, and nothing else was
  * written. */
 struct kvf_completion tier_rig_fetch(struct rig *r, uint32_t chunks);

@@ -8,13 +8,6 @@
 #define CHUNKS 4u
 #define TOKENS (CHUNKS * RIG_CHUNK)
 
-static void open_dev(struct rig *r, struct simdev *d, uint32_t caps)
-{
-	struct rig_options o = dev_rig_options(d, caps, (struct rig_options){ .slots = 64 });
-
-	rig_open(r, &o);
-}
-
 static uint64_t submit(struct rig *r, enum kvf_op_code code, uint32_t chunks, uint32_t flags)
 {
 	struct kvf_op op;
@@ -93,11 +86,10 @@ static void test_window(void)
 {
 	const uint32_t n = 40, window = 32;
 	struct simdev d;
-	struct rig_options o = dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 256 });
 	struct rig r;
 	uint64_t id;
 
-	rig_open(&r, &o);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 256);
 	for (int retrieve = 0; retrieve < 2; retrieve++) {
 		dev_rig_hold(&d);
 		id = retrieve ? tier_rig_begin_retrieve(&r, 1, n, KVF_PRIO_NORMAL) : dev_rig_begin_store(&r, 1, n, 0);
@@ -120,7 +112,7 @@ static void test_waits_for_the_host(void)
 		struct rig r;
 		uint64_t id;
 
-		open_dev(&r, &d, DEV_RIG_CAPS);
+		dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 		if (retrieve)
 			tier_rig_store(&r, 1, CHUNKS);
 		else
@@ -156,7 +148,7 @@ static void test_full(void)
 	uint64_t id[3];
 	int n = 0;
 
-	open_dev(&r, &d, DEV_RIG_CAPS);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	d.max_in_flight = 2;
 	dev_rig_hold(&d);
 	for (uint64_t i = 0; i < 3; i++) {
@@ -189,7 +181,7 @@ static void test_withdrawn(void)
 	struct rig r;
 	uint64_t first, second;
 
-	open_dev(&r, &d, DEV_RIG_CAPS);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	d.max_in_flight = 1;
 	dev_rig_hold(&d);
 	first = dev_rig_begin_store(&r, 1, CHUNKS, 0);
@@ -219,7 +211,7 @@ static void test_taken_at_last(void)
 	struct rig r;
 	uint64_t first, second;
 
-	open_dev(&r, &d, DEV_RIG_CAPS);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	tier_rig_store(&r, 1, 1);
 	d.max_in_flight = 1;
 	dev_rig_hold(&d);
@@ -246,7 +238,7 @@ static void test_synchronous(void)
 	struct rig r;
 	uint64_t id;
 
-	open_dev(&r, &d, KVF_DEVICE_SYNC);
+	dev_rig_open(&r, &d, KVF_DEVICE_SYNC, 64);
 	d.ops.progress = NULL;
 	id = dev_rig_begin_store(&r, 1, CHUNKS, 0);
 	tier_rig_poll(&r, 1);
@@ -256,9 +248,7 @@ static void test_synchronous(void)
 		CU_ASSERT(kvf_next_deadline_ns(r.engine) <= kvf_now_ns(r.engine));
 	}
 	CU_ASSERT_EQUAL(rig_await(&r, id).tokens, TOKENS);
-	rig_wipe(&r);
-	CU_ASSERT_EQUAL(rig_retrieve(&r, 0, TOKENS, 0).tokens, TOKENS);
-	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, TOKENS), 0);
+	CU_ASSERT_EQUAL(tier_rig_fetch(&r, CHUNKS).tokens, TOKENS);
 	rig_close(&r);
 }
 
@@ -285,7 +275,7 @@ static void test_failed_copy(void)
 		struct rig r;
 		uint64_t bytes;
 
-		open_dev(&r, &d, DEV_RIG_CAPS);
+		dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 		d.max_in_flight = 1;
 		d.hooks.hold = on_copy;
 		counting = &d;
@@ -330,8 +320,7 @@ static void test_lost_in_gathers(void)
 	struct rig r;
 	uint64_t id;
 
-	tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS,
-			   dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
+	dev_rig_open_tier(&r, &d, &m, KVF_TIER_RECORDS);
 	tier_rig_only_below(&r, 1, 40);
 	tier_rig_store(&r, 2, CHUNKS);
 	dev_rig_hold(&d);
@@ -369,7 +358,7 @@ static void test_lost_in_scatters(void)
 	struct simdev d;
 	struct rig r;
 
-	open_dev(&r, &d, DEV_RIG_CAPS);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	tier_rig_store(&r, 1, CHUNKS);
 	d.faults.lost = SIM_PPM;
 	c = rig_retrieve(&r, 0, TOKENS, 0);
@@ -393,8 +382,7 @@ static void test_lost_for_layers(void)
 	struct rig r;
 	uint64_t waits, fetches, loses;
 
-	tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS,
-			   dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
+	dev_rig_open_tier(&r, &d, &m, KVF_TIER_RECORDS);
 	tier_rig_only_below(&r, 1, CHUNKS);
 	m.hold = true;
 	m.hold_kind = KVF_REQ_GET;
@@ -440,7 +428,7 @@ static void test_timeline(void)
 	struct simdev d;
 	struct rig r;
 
-	open_dev(&r, &d, DEV_RIG_CAPS);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	CU_ASSERT_EQUAL(kvf_set_timeline(r.engine, take_line, NULL), KVF_OK);
 	tier_rig_store(&r, 1, CHUNKS);
 	rig_retrieve(&r, 0, 2 * RIG_CHUNK, 0);

@@ -7,13 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void open_dev(struct rig *r, struct simdev *d, uint32_t caps)
-{
-	struct rig_options o = dev_rig_options(d, caps, (struct rig_options){ .slots = 64 });
-
-	rig_open(r, &o);
-}
-
 static char text[2048];
 static struct kvf_report report;
 
@@ -151,7 +144,7 @@ static void test_fence_kinds(void)
 	struct simdev d;
 	struct rig r;
 
-	open_dev(&r, &d, DEV_RIG_CAPS);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	rig_tokens(&r, 1, RIG_CHUNK);
 	CU_ASSERT_EQUAL(capture(&r, KVF_FENCE_NONE), KVF_EINVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(kvf_error_detail(r.engine), "fence.kind: 0 is no fence"));

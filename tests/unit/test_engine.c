@@ -2,7 +2,7 @@
 /* The engine over its public interface: store, retrieve, lookup and their friends on the host device, RAM tier alone.
  */
 #include "tests/harness.h"
-#include "tests/rig.h"
+#include "tests/support/tier_rig.h"
 
 #include <string.h>
 
@@ -38,9 +38,7 @@ static void test_lookup(void)
 	struct kvf_completion c;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
-	rig_tokens(&r, 1, 4 * RIG_CHUNK);
-	rig_compute(&r, 4 * RIG_CHUNK);
-	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
+	tier_rig_store(&r, 1, 4);
 	c = rig_lookup(&r, 10, 0);
 	CU_ASSERT_EQUAL(c.status, KVF_OK);
 	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
@@ -65,9 +63,7 @@ static void test_spans_in_the_middle(void)
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
-	rig_tokens(&r, 1, 6 * RIG_CHUNK);
-	rig_compute(&r, 6 * RIG_CHUNK);
-	rig_store(&r, 0, 6 * RIG_CHUNK, 0);
+	tier_rig_store(&r, 1, 6);
 	c = rig_pin(&r, 2 * RIG_CHUNK, 3 * RIG_CHUNK, 1000000000);
 	CU_ASSERT_EQUAL(c.status, KVF_OK);
 	CU_ASSERT_EQUAL(c.reason, KVF_REASON_NONE);
@@ -95,13 +91,9 @@ static void test_eviction_suffix_first(void)
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 8 });
-	rig_tokens(&r, 1, 6 * RIG_CHUNK);
-	rig_compute(&r, 6 * RIG_CHUNK);
-	CU_ASSERT_EQUAL(rig_store(&r, 0, 6 * RIG_CHUNK, 0).tokens, 6 * RIG_CHUNK);
+	tier_rig_store(&r, 1, 6);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 6 * RIG_CHUNK);
-	rig_tokens(&r, 2, 4 * RIG_CHUNK);
-	rig_compute(&r, 4 * RIG_CHUNK);
-	CU_ASSERT_EQUAL(rig_store(&r, 0, 4 * RIG_CHUNK, 0).tokens, 4 * RIG_CHUNK);
+	tier_rig_store(&r, 2, 4);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 4 * RIG_CHUNK);
 	rig_tokens(&r, 1, 6 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 4 * RIG_CHUNK);
@@ -134,9 +126,7 @@ static void test_remove_and_demote(void)
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
-	rig_tokens(&r, 1, 4 * RIG_CHUNK);
-	rig_compute(&r, 4 * RIG_CHUNK);
-	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
+	tier_rig_store(&r, 1, 4);
 	CU_ASSERT_EQUAL(rig_demote(&r, 0, 4 * RIG_CHUNK).tokens, 4 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(rig_remove(&r, RIG_CHUNK, 2 * RIG_CHUNK, 0).tokens, 2 * RIG_CHUNK);
 	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), RIG_CHUNK);
@@ -171,9 +161,7 @@ static void test_layerwise_retrieve(void)
 	struct kvf_completion c;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
-	rig_tokens(&r, 1, 4 * RIG_CHUNK);
-	rig_compute(&r, 4 * RIG_CHUNK);
-	rig_store(&r, 0, 4 * RIG_CHUNK, 0);
+	tier_rig_store(&r, 1, 4);
 	rig_wipe(&r);
 	c = rig_retrieve(&r, 0, 4 * RIG_CHUNK, KVF_OP_LAYERWISE | KVF_OP_PROGRESS);
 	CU_ASSERT_EQUAL(c.status, KVF_OK);

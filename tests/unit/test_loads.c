@@ -185,10 +185,7 @@ static void test_longest_deadline(void)
 	struct memtier m;
 	struct rig r;
 
-	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-	tier_rig_only_below(&r, 1, 1);
-	m.hold = true;
-	m.hold_kind = KVF_REQ_GET;
+	tier_rig_open_held(&r, &m, 1);
 	for (unsigned i = 0; i < KVF_ARRAY_LEN(deadline); i++) {
 		rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, RIG_CHUNK);
 		op.deadline_ns = tier_rig_now + deadline[i] * 1000000000;
@@ -249,10 +246,7 @@ static void test_joins_while_summing(void)
 	struct rig r;
 	uint64_t id;
 
-	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-	tier_rig_only_below(&r, 1, CHUNKS);
-	m.hold = true;
-	m.hold_kind = KVF_REQ_GET;
+	tier_rig_open_held(&r, &m, CHUNKS);
 	begin_prefetch(&r, 1);
 	tier_rig_poll(&r, 10);
 	CU_ASSERT_EQUAL(m.n_held, CHUNKS);
@@ -313,10 +307,7 @@ static void test_left_while_summing(void)
 	struct rig r;
 	uint64_t id;
 
-	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-	tier_rig_only_below(&r, 1, CHUNKS);
-	m.hold = true;
-	m.hold_kind = KVF_REQ_GET;
+	tier_rig_open_held(&r, &m, CHUNKS);
 	id = tier_rig_begin_retrieve(&r, 1, CHUNKS, KVF_PRIO_NORMAL);
 	tier_rig_poll(&r, 10);
 	m.hold = false;
@@ -376,8 +367,7 @@ static void test_stops_below_at_once(void)
 	struct rig r;
 	uint64_t id;
 
-	tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS,
-			   dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
+	dev_rig_open_tier(&r, &d, &m, KVF_TIER_RECORDS);
 	tier_rig_store(&r, 1, CHUNKS);
 	tier_rig_flush(&r);
 	rig_remove(&r, 2 * RIG_CHUNK, 2 * RIG_CHUNK, KVF_TIER_RAM);
@@ -415,10 +405,7 @@ static void test_progress(void)
 	struct kvf_op op;
 	struct rig r;
 
-	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-	tier_rig_only_below(&r, 1, CHUNKS);
-	m.hold = true;
-	m.hold_kind = KVF_REQ_GET;
+	tier_rig_open_held(&r, &m, CHUNKS);
 	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, TOKENS);
 	op.flags = KVF_OP_PROGRESS;
 	rig_submit(&r, &op);
@@ -465,10 +452,7 @@ static void test_at_once(void)
 	struct memtier m;
 	struct rig r;
 
-	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-	tier_rig_only_below(&r, 1, 12);
-	m.hold = true;
-	m.hold_kind = KVF_REQ_GET;
+	tier_rig_open_held(&r, &m, 12);
 	tier_rig_begin_retrieve(&r, 1, 12, KVF_PRIO_NORMAL);
 	for (int i = 0; i < 50 && !rig_stats(&r).slots_loading; i++)
 		tier_rig_poll(&r, 1);

@@ -2,7 +2,7 @@
 /* Opening an engine: every refusal names its field and bound, and what is just inside the bound is taken. */
 #include "tests/harness.h"
 #include "tests/memtier.h"
-#include "tests/rig.h"
+#include "tests/support/tier_rig.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -157,9 +157,7 @@ static void test_events_and_snapshot(void)
 	struct rig r;
 
 	rig_open(&r, &(struct rig_options){ .slots = 16 });
-	rig_tokens(&r, 1, 3 * RIG_CHUNK);
-	rig_compute(&r, 3 * RIG_CHUNK);
-	rig_store(&r, 0, 3 * RIG_CHUNK, 0);
+	tier_rig_store(&r, 1, 3);
 	CU_ASSERT_EQUAL(kvf_snapshot(r.engine, &cursor, ev, 2), 2);
 	CU_ASSERT_EQUAL(kvf_snapshot(r.engine, &cursor, ev + 2, 6), 1);
 	CU_ASSERT_EQUAL(kvf_snapshot(r.engine, &cursor, ev + 3, 5), 0);

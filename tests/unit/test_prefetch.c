@@ -105,10 +105,7 @@ static void test_stopped_at_the_end(void)
 	struct rig r;
 	uint64_t id;
 
-	tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-	tier_rig_only_below(&r, 1, CHUNKS);
-	m.hold = true;
-	m.hold_kind = KVF_REQ_GET;
+	tier_rig_open_held(&r, &m, CHUNKS);
 	id = begin_prefetch(&r, 1, LONG);
 	tier_rig_poll(&r, 10);
 	CU_ASSERT_EQUAL(m.n_held, CHUNKS);

@@ -300,11 +300,10 @@ static void test_clear_while_copied(void)
 {
 	struct kvf_completion c;
 	struct simdev d;
-	struct rig_options o = dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 });
 	struct rig r;
 	uint64_t id;
 
-	rig_open(&r, &o);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 	tier_rig_store(&r, 1, CHUNKS);
 	dev_rig_hold(&d);
 	id = dev_rig_begin_store(&r, 2, CHUNKS, 0);

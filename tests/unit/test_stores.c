@@ -183,8 +183,7 @@ static void test_removed_while_copied(void)
 			struct rig r;
 			uint64_t id;
 
-			tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS | KVF_TIER_DURABLE,
-					   dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
+			dev_rig_open_tier(&r, &d, &m, KVF_TIER_RECORDS | KVF_TIER_DURABLE);
 			rig_tokens(&r, 1, TOKENS);
 			rig_prep(&r, &op, KVF_OP_STORE, 0, TOKENS);
 			op.level = level;
@@ -264,11 +263,10 @@ static void test_two_of_the_same(void)
 	for (int how = FINE; how < HOW; how++) {
 		struct kvf_completion c[2] = { { 0 } };
 		struct simdev d;
-		struct rig_options o = dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 });
 		struct rig r;
 		uint64_t id[2];
 
-		rig_open(&r, &o);
+		dev_rig_open(&r, &d, DEV_RIG_CAPS, 64);
 		dev_rig_hold(&d);
 		id[0] = dev_rig_begin_store(&r, 1, CHUNKS, 0);
 		tier_rig_poll(&r, 4);
@@ -305,9 +303,7 @@ static void test_two_of_the_same(void)
 		}
 		CU_ASSERT_EQUAL(d.copies, how == BROKEN ? 2 * CHUNKS : CHUNKS);
 		CU_ASSERT_EQUAL(rig_stats(&r).skipped_chunks, how == BROKEN ? 0 : CHUNKS);
-		rig_wipe(&r);
-		CU_ASSERT_EQUAL(rig_retrieve(&r, 0, TOKENS, 0).tokens, TOKENS);
-		CU_ASSERT_EQUAL(rig_mismatches(&r, 0, TOKENS), 0);
+		CU_ASSERT_EQUAL(tier_rig_fetch(&r, CHUNKS).tokens, TOKENS);
 		rig_close(&r);
 	}
 }
@@ -322,8 +318,7 @@ static void test_retrieve_joins_a_store(void)
 		struct rig r;
 		uint64_t id;
 
-		tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS,
-				   dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 64 }));
+		dev_rig_open_tier(&r, &d, &m, KVF_TIER_RECORDS);
 		if (below)
 			tier_rig_only_below(&r, 1, CHUNKS);
 		dev_rig_hold(&d);
@@ -358,10 +353,7 @@ static void test_store_joins_a_get(void)
 		struct kvf_op op;
 		uint64_t id;
 
-		tier_rig_open(&r, &m, 64, KVF_TIER_RECORDS, false);
-		tier_rig_only_below(&r, 1, CHUNKS);
-		m.hold = true;
-		m.hold_kind = KVF_REQ_GET;
+		tier_rig_open_held(&r, &m, CHUNKS);
 		kvf_prep_prefetch(&op, r.seq, 0, TOKENS, 0);
 		rig_submit(&r, &op);
 		tier_rig_poll(&r, 10);
@@ -378,9 +370,7 @@ static void test_store_joins_a_get(void)
 		CU_ASSERT_EQUAL(rig_stats(&r).stored_chunks, fails ? 2 * CHUNKS : CHUNKS);
 		m.fail = 0;
 		tier_rig_flush(&r);
-		rig_wipe(&r);
-		CU_ASSERT_EQUAL(rig_retrieve(&r, 0, TOKENS, 0).ram_tokens, TOKENS);
-		CU_ASSERT_EQUAL(rig_mismatches(&r, 0, TOKENS), 0);
+		CU_ASSERT_EQUAL(tier_rig_fetch(&r, CHUNKS).ram_tokens, TOKENS);
 		tier_rig_close(&r, &m);
 	}
 }
@@ -392,9 +382,8 @@ static void test_at_once(void)
 {
 	struct simdev d;
 	struct rig r;
-	struct rig_options o = dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 32 });
 
-	rig_open(&r, &o);
+	dev_rig_open(&r, &d, DEV_RIG_CAPS, 32);
 	dev_rig_hold(&d);
 	dev_rig_begin_store(&r, 1, 10, 0);
 	tier_rig_poll(&r, 1);
