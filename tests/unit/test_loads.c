@@ -311,7 +311,7 @@ static void test_left_while_summing(void)
 	id = tier_rig_begin_retrieve(&r, 1, CHUNKS, KVF_PRIO_NORMAL);
 	tier_rig_poll(&r, 10);
 	m.hold = false;
-	/* The deadline comes in the turn in which the bytes do. */
+	/* It is cancelled in the turn in which the bytes come. */
 	CU_ASSERT_EQUAL(kvf_cancel(r.engine, id), KVF_OK);
 	CU_ASSERT_EQUAL(rig_await(&r, id).status, KVF_ECANCELED);
 	tier_rig_poll(&r, 10);
@@ -399,7 +399,7 @@ static void test_stops_below_at_once(void)
 /* Progress is told when there is some. */
 static void test_progress(void)
 {
-	struct kvf_completion c;
+	struct kvf_completion c = { .kind = KVF_PROGRESS };
 	uint32_t last = 0;
 	struct memtier m;
 	struct kvf_op op;
