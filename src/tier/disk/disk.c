@@ -146,7 +146,8 @@ static void take_geometry(struct kvf_disk *d, const struct kvf_tier_open *p)
 	seg = kvf_max_u64(seg, d->max_slots / KVF_DISK_FILES * d->slot_bytes);
 	seg = kvf_min_u64(seg / d->slot_bytes, kvf_min_u64(d->max_slots, UINT32_MAX / 4));
 	d->seg_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(seg, kvf_disk_most_slots(d)));
-	d->grow_slots = (uint32_t)kvf_max_u64(1, kvf_min_u64(grow / d->slot_bytes, d->seg_slots));
+	d->grow_most = (uint32_t)kvf_max_u64(1, kvf_min_u64(grow / d->slot_bytes, d->seg_slots));
+	d->grow_slots = d->grow_most;
 }
 
 static int check_size(struct kvf_disk *d, struct kvf_report *report)

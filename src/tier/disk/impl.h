@@ -113,7 +113,8 @@ struct kvf_disk {
 	uint8_t fingerprint[KVF_KEY_BYTES];
 	uint32_t slot_bytes, payload_bytes, chunk_tokens, world_size, rank;
 	char model[KVF_DISK_MODEL_BYTES];
-	uint32_t seg_slots, grow_slots;
+	uint32_t seg_slots;
+	uint32_t grow_slots, grow_most; /* of the next growth: halved where there is no room, doubled where there was */
 	uint64_t max_slots; /* by max_bytes alone */
 	uint64_t file_max; /* the process's limit: beyond it a write is a signal that kills */
 

@@ -443,8 +443,11 @@ void kvf_disk_grow(struct kvf_disk *d)
 		d->grow_slots = slots / 2;
 		return;
 	}
-	if (error)
+	if (error) {
 		cannot_grow(d, &d->dir[dir], error);
-	else if (slots)
+	} else if (slots) {
 		add_slots(d, i, slots);
+		/* A disk that was full may have room again. */
+		d->grow_slots = (uint32_t)kvf_min_u64(2 * (uint64_t)d->grow_slots, d->grow_most);
+	}
 }
