@@ -8,6 +8,7 @@
 #include "tier/resp/tier.h"
 
 #define LOSSES 4u
+#define EACH_AT_LEAST_NS KVF_NS_PER_S /* of several addresses */
 
 static void ready(struct kvf_watch *watch, unsigned events)
 {
@@ -132,6 +133,15 @@ static void connected(struct kvf_resp_conn *c)
 	secure(c);
 }
 
+/* Requests may wait for it: no longer than they would for an answer. Several addresses share that, so that the last of
+ * them is tried in that time too. */
+static uint64_t time_to_connect(const struct kvf_resp_tier *tier)
+{
+	uint64_t all = kvf_min_u64(tier->opt.connect_timeout_ns, tier->opt.stall_timeout_ns);
+
+	return kvf_max_u64(all / tier->resolver.n, kvf_min_u64(all, EACH_AT_LEAST_NS));
+}
+
 void kvf_resp_conn_open(struct kvf_resp_conn *c)
 {
 	const struct kvf_resp_resolver *r = &c->tier->resolver;
@@ -140,7 +150,9 @@ void kvf_resp_conn_open(struct kvf_resp_conn *c)
 	c->state = KVF_RESP_CONNECTING;
 	c->since_ns = kvf_resp_now(c->tier);
 	c->proven = false;
-	rc = kvf_resp_io_connect(&c->io, (const struct sockaddr *)(const void *)&r->addr, r->addr_n);
+	c->address = r->list[r->at];
+	c->connect_ns = time_to_connect(c->tier);
+	rc = kvf_resp_io_connect(&c->io, (const struct sockaddr *)(const void *)&c->address.sa, c->address.n);
 	if (rc == KVF_OK)
 		connected(c);
 	else if (rc != KVF_EAGAIN)
@@ -180,7 +192,9 @@ void kvf_resp_conn_break(struct kvf_resp_conn *c, int status, enum kvf_resp_trou
 	/* The greeting may hold a password. */
 	explicit_bzero(c->text, c->text_cap);
 	forget_input(c);
-	if (useless)
+	if (useless && kvf_resp_resolver_failed(&tier->resolver, &c->address))
+		kvf_resp_tier_next(tier, why);
+	else if (useless)
 		kvf_resp_tier_failed(tier, why);
 	else
 		kvf_resp_log(tier, KVF_LOG_INFO, "%s: connection lost: %s", tier->name, why);
@@ -252,6 +266,8 @@ void kvf_resp_conn_finish(struct kvf_resp_conn *c, int status)
 		c->pay_sent = 0;
 	}
 	memset(&c->reply, 0, offsetof(struct kvf_resp_reply, meta_bytes));
+	if (!c->proven)
+		kvf_resp_resolver_worked(&c->tier->resolver);
 	c->proven = true;
 	c->tier->losses = 0;
 	if (cmd->req)
@@ -266,9 +282,8 @@ uint64_t kvf_resp_conn_deadline(const struct kvf_resp_conn *c)
 
 	if (c->state == KVF_RESP_OFF)
 		return KVF_NEVER;
-	/* Requests may wait for it: no longer than they would for an answer. */
 	if (c->state < KVF_RESP_READY)
-		return kvf_sat_add(c->since_ns, kvf_min_u64(opt->connect_timeout_ns, opt->stall_timeout_ns));
+		return kvf_sat_add(c->since_ns, c->connect_ns);
 	if (c->head == c->tail && !kvf_resp_conn_unsent(c))
 		return KVF_NEVER;
 	return kvf_sat_add(c->since_ns, opt->stall_timeout_ns);

@@ -12,6 +12,7 @@
 #include "base/checksum.h"
 #include "tier/resp/codec.h"
 #include "tier/resp/io.h"
+#include "tier/resp/resolve.h"
 #include "tier/resp/resp.h"
 #include "tier/resp/side.h"
 
@@ -89,6 +90,8 @@ struct kvf_resp_conn {
 	/* What each direction waits for (KVF_WATCH_*): they do not wait for the same. */
 	uint8_t send_want, recv_want;
 	bool proven; /* answered a command since it was opened */
+	struct kvf_resp_address address; /* where it goes */
+	uint64_t connect_ns;		 /* it has so long for it */
 	uint64_t since_ns; /* of the connect, then of the last byte moved */
 	/* text: [base, end) is in the buffer, up to `sent` it is gone */
 	char *text;

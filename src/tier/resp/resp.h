@@ -55,9 +55,11 @@ struct kvf_resp_options {
 	uint32_t connections; /* for values: 1..KVF_RESP_CONNECTIONS_MAX */
 	uint64_t connect_timeout_ns;
 	uint64_t stall_timeout_ns; /* a connection that owes something and moves no byte for so long is given up */
-	/* Tests: a network of their own (io.h; NULL: sockets), jitter that is the same in every run (0: by address). */
+	/* Tests: a network of their own (io.h; NULL: sockets), name servers of their own, jitter that is the same in
+	 * every run (0: by address). */
 	const struct kvf_resp_net *net;
 	void *net_arg;
+	char name_servers[KVF_RESP_TEXT]; /* "address:port,..."; "": the system's */
 	uint64_t jitter_seed;
 };
 

@@ -69,6 +69,13 @@ void kvf_resp_tier_failed(struct kvf_resp_tier *tier, const char *why)
 	kvf_resp_resolver_ask(&tier->resolver);
 }
 
+void kvf_resp_tier_next(struct kvf_resp_tier *tier, const char *why)
+{
+	kvf_resp_log(tier, KVF_LOG_INFO, "%s: one of its addresses: %s; the next is tried", tier->name, why);
+	tier->losses = 0;
+	tier->event = true;
+}
+
 void kvf_resp_tier_works(struct kvf_resp_tier *tier)
 {
 	if (tier->backoff_ns)
@@ -129,6 +136,8 @@ static bool has_room(const struct kvf_resp_conn *c)
 {
 	uint64_t n = c->tail - c->head;
 
+	if (!kvf_resp_resolver_is_at(&c->tier->resolver, &c->address))
+		return false;
 	if (!c->number)
 		return n < c->cmd_cap;
 	return n < 2 || (n < c->cmd_cap && c->pending_bytes < VALUE_BYTES);
@@ -147,15 +156,25 @@ void kvf_resp_tier_reject(struct kvf_resp_tier *tier, const struct kvf_tier_req 
 /* Opens it where that may be tried. */
 static bool may_come(struct kvf_resp_tier *tier, struct kvf_resp_conn *c)
 {
-	bool due = kvf_resp_now(tier) >= tier->retry_at_ns;
+	struct kvf_resp_resolver *r = &tier->resolver;
 
-	if (c->state == KVF_RESP_OFF && due && tier->resolver.addr_n) {
+	if (c->state != KVF_RESP_OFF)
+		return true;
+	/* What failed until now was the name. */
+	if (r->found)
+		tier->retry_at_ns = 0;
+	r->found = false;
+	if (kvf_resp_now(tier) < tier->retry_at_ns)
+		return !r->n && kvf_resp_resolver_busy(r);
+	if (kvf_resp_resolver_ready(r)) {
 		kvf_resp_conn_open(c);
-	} else if (due && !tier->resolver.addr_n && !kvf_resp_resolver_busy(&tier->resolver)) {
-		kvf_resp_tier_trouble(tier, KVF_RESP_T_RESOLVE);
-		kvf_resp_tier_failed(tier, "its name has no address"); /* asks anew */
+		/* Of several addresses another one may be tried at once. */
+		return c->state != KVF_RESP_OFF || kvf_resp_now(tier) >= tier->retry_at_ns;
 	}
-	return c->state != KVF_RESP_OFF || (!tier->resolver.addr_n && kvf_resp_resolver_busy(&tier->resolver));
+	if (kvf_resp_resolver_busy(r))
+		return true;
+	kvf_resp_tier_failed(tier, "its name has no address"); /* asks anew */
+	return kvf_resp_resolver_busy(r);
 }
 
 /* The connection with the least to do. KVF_EAGAIN: none has room now, KVF_EBUSY: none is there yet, KVF_EIO: none is
@@ -306,6 +325,14 @@ static void cancel(void *self, struct kvf_tier_req *req)
 
 /* ---- a turn ---- */
 
+/* Connections to another address than new ones go to have no new requests: they end when the last one is answered. */
+static void follow(struct kvf_resp_conn *c)
+{
+	if (c->state == KVF_RESP_READY && c->head == c->tail &&
+	    !kvf_resp_resolver_is_at(&c->tier->resolver, &c->address))
+		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_COUNTED, "its server has another address now");
+}
+
 static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 {
 	struct kvf_resp_tier *tier = self;
@@ -314,6 +341,9 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 
 	tier->event = false;
 	kvf_resp_resolver_run(&tier->resolver, now_ns);
+	if (tier->resolver.missed)
+		kvf_resp_tier_trouble(tier, KVF_RESP_T_RESOLVE);
+	tier->resolver.missed = false;
 	tier->turn++;
 	for (uint32_t i = 0; i < tier->n_conns; i++) {
 		/* Small commands always go first, values take turns. */
@@ -322,6 +352,7 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 
 		left -= kvf_min_u64(left, n);
 		moved += n;
+		follow(&tier->conn[k]);
 	}
 	try_again(tier);
 	return moved + tier->event;

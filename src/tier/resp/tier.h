@@ -61,6 +61,8 @@ void kvf_resp_log(struct kvf_resp_tier *tier, enum kvf_log_level level, const ch
 uint64_t kvf_resp_now(const struct kvf_resp_tier *tier);
 /* A connection could not be opened, or was lost before it was of any use. */
 void kvf_resp_tier_failed(struct kvf_resp_tier *tier, const char *why);
+/* The same of one of several addresses, of which another is left to be tried. */
+void kvf_resp_tier_next(struct kvf_resp_tier *tier, const char *why);
 void kvf_resp_tier_trouble(struct kvf_resp_tier *tier, enum kvf_resp_trouble trouble);
 /* A command was answered. */
 void kvf_resp_tier_answered(struct kvf_resp_tier *tier, const struct kvf_resp_cmd *cmd);
