@@ -55,7 +55,7 @@ static void measure(void)
 {
 	int fd;
 
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	CU_ASSERT_TRUE_FATAL(delay_start(&line, server.socket, (unsigned)there_and_back_us / 2));
 	remote_open(&m, line.url, NULL);

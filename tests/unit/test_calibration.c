@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calibration file: what is kept comes back, whatever else the file is costs a measurement and nothing more. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "device/calibration.h"
 #include "tests/harness.h"
+#include "tests/support/files.h"
 
 static char dir[512], path[600];
 
@@ -46,15 +46,6 @@ static uint32_t load(struct kvf_mem *mem, const char *key)
 	CU_ASSERT_TRUE(same(&both[0], n));
 	CU_ASSERT_TRUE(same(&both[1], 2 * n));
 	return n;
-}
-
-static void write_text(const char *text, size_t n)
-{
-	FILE *f = fopen(path, "w");
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_EQUAL(fwrite(text, 1, n, f), n);
-	fclose(f);
 }
 
 static size_t read_text(char *text, size_t size)
@@ -150,21 +141,21 @@ static void test_damaged(void)
 	for (size_t i = 0; i < n; i++) {
 		memcpy(bad, good, n);
 		bad[i] = (char)(bad[i] ^ (1 << i % 7));
-		write_text(bad, n);
+		file_write(path, bad, n);
 		/* The last line needs no end. */
 		CU_ASSERT_EQUAL(load(&mem, "card 1"), 0);
-		write_text(good, i);
+		file_write(path, good, i);
 		CU_ASSERT_EQUAL(load(&mem, "card 1"), i == n - 1 ? 10 : 0);
 	}
 	memcpy(bad, good, n);
 	bad[n - 5] = '!';
-	write_text(bad, n);
+	file_write(path, bad, n);
 	CU_ASSERT_TRUE(save(&mem, "card 2", 20));
 	CU_ASSERT_EQUAL(load(&mem, "card 1"), 0);
 	CU_ASSERT_EQUAL(load(&mem, "card 2"), 20);
 	n = read_text(good, sizeof(good));
 	CU_ASSERT_PTR_NULL(strchr(good, '!'));
-	write_text("", 0);
+	file_write(path, "", 0);
 	CU_ASSERT_EQUAL(load(&mem, "card 2"), 0);
 	CU_ASSERT_TRUE(save(&mem, "card 2", 20));
 	CU_ASSERT_EQUAL(load(&mem, "card 2"), 20);
@@ -179,7 +170,7 @@ static void test_foreign(void)
 	struct kvf_mem mem;
 
 	start(&mem, "foreign");
-	write_text(text, sizeof(text) - 1);
+	file_write(path, text, sizeof(text) - 1);
 	CU_ASSERT_EQUAL(load(&mem, "card 1"), 0);
 	CU_ASSERT_FALSE(save(&mem, "card 1", 10));
 	CU_ASSERT_EQUAL(read_text(after, sizeof(after)), sizeof(text) - 1);
@@ -193,7 +184,7 @@ static void test_foreign(void)
 	CU_ASSERT_EQUAL(load(&mem, "card 1"), 0);
 	CU_ASSERT_FALSE(save(&mem, "card 1", 10));
 	CU_ASSERT_EQUAL(rmdir(path), 0);
-	write_text(large, 100000);
+	file_write(path, large, 100000);
 	CU_ASSERT_EQUAL(load(&mem, "card 1"), 0);
 	CU_ASSERT_FALSE(save(&mem, "card 1", 10));
 	snprintf(path, sizeof(path), "/proc/kvferry/calibration");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/support/files.h"
 
 int kvf_cmd_hash(int argc, char **argv);
 
@@ -14,17 +15,6 @@ int kvf_cmd_hash(int argc, char **argv);
 
 static char out[65536];
 static char err[8192];
-
-static void read_file(const char *path, char *buf, size_t size)
-{
-	FILE *f = fopen(path, "r");
-	size_t n = 0;
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	n = fread(buf, 1, size - 1, f);
-	buf[n] = '\0';
-	fclose(f);
-}
 
 /* The words of `line` are the arguments; runs in a child, so that the streams can be files. */
 static int run(const char *line, const char *input, size_t n)
@@ -34,7 +24,6 @@ static int run(const char *line, const char *input, size_t n)
 	char words[1024];
 	char *argv[ARGS_MAX];
 	int argc = 0, status = -1;
-	FILE *f;
 	pid_t pid;
 
 	if (dir[0] == '\0')
@@ -42,10 +31,7 @@ static int run(const char *line, const char *input, size_t n)
 	snprintf(in_path, sizeof(in_path), "%s/in", dir);
 	snprintf(out_path, sizeof(out_path), "%s/out", dir);
 	snprintf(err_path, sizeof(err_path), "%s/err", dir);
-	f = fopen(in_path, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fwrite(input, 1, n, f);
-	fclose(f);
+	file_write(in_path, input, n);
 	snprintf(words, sizeof(words), "hash %s", line);
 	for (char *w = strtok(words, " "); w != NULL && argc < ARGS_MAX - 1; w = strtok(NULL, " "))
 		argv[argc++] = w;
@@ -64,8 +50,8 @@ static int run(const char *line, const char *input, size_t n)
 		_exit(rc);
 	}
 	waitpid(pid, &status, 0);
-	read_file(out_path, out, sizeof(out));
-	read_file(err_path, err, sizeof(err));
+	file_read(out_path, out, sizeof(out));
+	file_read(err_path, err, sizeof(err));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

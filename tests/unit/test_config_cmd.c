@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvferry config: exit codes, what it prints, and docs/configuration.md against the schema. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd_config_doc.h"
 #include "tests/harness.h"
+#include "tests/support/command.h"
 #include "tests/support/config_case.h"
+#include "tests/support/files.h"
 
 int kvf_cmd_config(int argc, char **argv);
 
@@ -17,52 +17,18 @@ static char output[131072];
 /* Runs the command with up to six words; its standard output is in `output`, its complaints go. */
 static int run(const char *a, const char *b, const char *c, const char *d, const char *e)
 {
-	char words[6][PATH_MAX];
-	char *argv[7] = {NULL};
-	const char *given[] = {"config", a, b, c, d, e};
-	int argc = 0;
-	int saved[2];
-	int null = open("/dev/null", O_WRONLY);
-	int rc;
-	FILE *f = tmpfile();
-	size_t n;
+	const char *const words[] = {"config", a, b, c, d, e, NULL};
 
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	for (size_t i = 0; i < KVF_ARRAY_LEN(given) && given[i]; i++) {
-		snprintf(words[i], sizeof(words[i]), "%s", given[i]);
-		argv[argc++] = words[i];
-	}
-	CU_ASSERT_FATAL(null >= 0);
-	fflush(stdout);
-	saved[0] = dup(STDOUT_FILENO);
-	saved[1] = dup(STDERR_FILENO);
-	dup2(fileno(f), STDOUT_FILENO);
-	dup2(null, STDERR_FILENO);
-	rc = kvf_cmd_config(argc, argv);
-	fflush(stdout);
-	dup2(saved[0], STDOUT_FILENO);
-	dup2(saved[1], STDERR_FILENO);
-	close(saved[0]);
-	close(saved[1]);
-	close(null);
-	rewind(f);
-	n = fread(output, 1, sizeof(output) - 1, f);
-	output[n] = '\0';
-	fclose(f);
-	return rc;
+	return command_run(kvf_cmd_config, words, false, output, sizeof(output));
 }
 
 static void write_file(char *path, size_t size, const char *text)
 {
 	char dir[PATH_MAX - 16];
-	FILE *f;
 
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	snprintf(path, size, "%s/c.yaml", dir);
-	f = fopen(path, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	fclose(f);
+	file_write_text(path, text);
 }
 
 static void test_fine(void)
@@ -118,19 +84,11 @@ static void test_usage(void)
 /* Renew it with: kvferry config doc > docs/configuration.md */
 static void test_document(void)
 {
-	static char document[131072];
-	char path[PATH_MAX];
-	size_t n;
-	FILE *f;
+	char *document = file_of_source("docs/configuration.md");
 
 	CU_ASSERT_EQUAL(run("doc", NULL, NULL, NULL, NULL), 0);
-	snprintf(path, sizeof(path), "%s/docs/configuration.md", kvf_test_srcdir());
-	f = fopen(path, "r");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	n = fread(document, 1, sizeof(document) - 1, f);
-	document[n] = '\0';
-	fclose(f);
 	CU_ASSERT_STRING_EQUAL(document, output);
+	free(document);
 }
 
 int main(int argc, char **argv)

@@ -12,6 +12,7 @@
 #include "config/state.h"
 #include "tests/harness.h"
 #include "tests/support/config_case.h"
+#include "tests/support/files.h"
 
 /* One counter for both kinds of memory. libyaml's functions carry no context, so it is a global. */
 static struct {
@@ -211,14 +212,10 @@ static void test_sweep(void)
 static void write_yaml(void)
 {
 	char dir[PATH_MAX - 16];
-	FILE *f;
 
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
 	snprintf(path, sizeof(path), "%s/c.yaml", dir);
-	f = fopen(path, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(yaml, f);
-	fclose(f);
+	file_write_text(path, yaml);
 }
 
 static void test_all(void)

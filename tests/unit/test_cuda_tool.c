@@ -7,48 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "replay.h"
 #include "tests/fake/fake_cuda_real.h"
 #include "tests/harness.h"
-
-static char dir[400];
-
-/* Runs a command with words that blanks part; what it writes to stdout and stderr is read back. */
-static int run(int (*command)(int, char **), const char *line, char *text, size_t size)
-{
-	char path[500], words[600], *argv[40], *rest = words;
-	int rc, out = dup(1), err = dup(2), argc = 0;
-	FILE *f;
-	size_t n;
-
-	snprintf(words, sizeof(words), "%s", line);
-	while (argc < 39 && (argv[argc] = strsep(&rest, " ")) != NULL)
-		argc++;
-	argv[argc] = NULL;
-
-	if (!dir[0])
-		CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
-	snprintf(path, sizeof(path), "%s/output", dir);
-	fflush(stdout);
-	f = fopen(path, "w+");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	dup2(fileno(f), 1);
-	dup2(fileno(f), 2);
-	rc = command(argc, argv);
-	fflush(stdout);
-	dup2(out, 1);
-	dup2(err, 2);
-	close(out);
-	close(err);
-	rewind(f);
-	n = fread(text, 1, size - 1, f);
-	text[n] = '\0';
-	fclose(f);
-	return rc;
-}
+#include "tests/support/command.h"
 
 static int replay(const char *copy, const char *completion, const char *more, char *text, size_t size)
 {
@@ -58,7 +21,7 @@ static int replay(const char *copy, const char *completion, const char *more, ch
 		 "replay builtin:agentic,sessions=4,turns=3,scale=0.02,prefix=300 --device cuda --chunk-size 32 "
 		 "--ram 4MiB --set kvf_copy=%s --set kvf_completion=%s --set kvf_calibration_file=off --json -%s",
 		 copy, completion, more);
-	return run(kvf_cmd_replay, line, text, size);
+	return command_line(kvf_cmd_replay, line, true, text, size);
 }
 
 static double number(const char *text, const char *name)
@@ -123,7 +86,7 @@ static int bench(const char *name, const char *device, char *text, size_t size)
 	char line[200];
 
 	snprintf(line, sizeof(line), "bench %s --short --slices 3 --token-bytes 256 --device %s", name, device);
-	return run(kvf_cmd_bench, line, text, size);
+	return command_line(kvf_cmd_bench, line, true, text, size);
 }
 
 static void test_bench(void)

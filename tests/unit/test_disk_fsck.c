@@ -6,13 +6,13 @@
 #endif
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "disk_view.h"
 #include "tests/harness.h"
+#include "tests/support/command.h"
 #include "tests/support/disk_rig.h"
 #include "tool.h"
 
@@ -30,37 +30,12 @@ static struct drig_options options(void)
 		.aio = KVF_AIO_WANT_SYNC};
 }
 
-/* Runs a command with its standard output in `text`. */
 static int run(int (*cmd)(int, char **), char *text, size_t size, const char *a, const char *b,
 	const char *c)
 {
-	char args[4][1100];
-	char *argv[5] = {args[0], args[1], args[2], args[3], NULL};
-	char path[1100];
-	int saved = dup(STDOUT_FILENO), fd, rc, argc = 1;
-	const char *given[] = {a, b, c};
-	ssize_t n;
+	const char *const words[] = {"cmd", a, b, c, NULL};
 
-	snprintf(args[0], sizeof(args[0]), "cmd");
-	for (int i = 0; i < 3; i++)
-		if (given[i])
-			snprintf(args[argc++], sizeof(args[0]), "%s", given[i]);
-	argv[argc] = NULL;
-	CU_ASSERT_FATAL(saved >= 0);
-	snprintf(path, sizeof(path), "%s/out", dir);
-	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	CU_ASSERT_FATAL(fd >= 0);
-	fflush(stdout);
-	dup2(fd, STDOUT_FILENO);
-	rc = cmd(argc, argv);
-	fflush(stdout);
-	dup2(saved, STDOUT_FILENO);
-	close(saved);
-	n = pread(fd, text, size - 1, 0);
-	text[n > 0 ? n : 0] = 0;
-	close(fd);
-	unlink(path);
-	return rc;
+	return command_run(cmd, words, false, text, size);
 }
 
 static int count(struct disk_view *view, void *arg)

@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 #include "base/mem.h"
 #include "tests/harness.h"
+#include "tests/support/files.h"
 #include "tier/disk/aio.h"
 #include "tool.h"
 
@@ -26,8 +27,6 @@ static int replay(const char *aio, double *hit_rate, double *mismatched)
 		"--set", "kvf_disk_min_free=0", "--json", json};
 	char *argv[17] = {NULL};
 	int argc = 0, rc;
-	size_t n;
-	FILE *f;
 	char *at;
 
 	snprintf(json, sizeof(json), "%s/out.json", dir);
@@ -37,12 +36,8 @@ static int replay(const char *aio, double *hit_rate, double *mismatched)
 		argv[argc] = words[argc];
 	}
 	rc = kvf_cmd_replay(argc, argv);
-	f = fopen(json, "r");
-	CU_ASSERT_FATAL(f != NULL);
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
+	file_read(json, text, sizeof(text));
 	unlink(json);
-	text[n] = 0;
 	snprintf(set, sizeof(set), "\"aio\": \"%s\"", aio);
 	if (strcmp(aio, "auto") != 0)
 		CU_ASSERT_PTR_NOT_NULL(strstr(text, set));

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvferry doctor: what it finds on a made-up machine, exit codes, no password. */
 #include "tests/harness.h"
+#include "tests/support/command.h"
+#include "tests/support/files.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,52 +21,9 @@ static char dir[PATH_MAX - 256];
 
 static int run(const char *a, const char *b, const char *c, const char *d)
 {
-	const char *given[] = {"doctor", a, b, c, d};
-	char words[5][PATH_MAX];
-	char *argv[6] = {NULL};
-	int argc = 0, saved[2], rc;
-	FILE *f = tmpfile();
-	size_t n;
+	const char *const words[] = {"doctor", a, b, c, d, NULL};
 
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	for (size_t i = 0; i < KVF_ARRAY_LEN(given) && given[i]; i++) {
-		snprintf(words[i], sizeof(words[i]), "%s", given[i]);
-		argv[argc++] = words[i];
-	}
-	fflush(stdout);
-	saved[0] = dup(STDOUT_FILENO);
-	saved[1] = dup(STDERR_FILENO);
-	dup2(fileno(f), STDOUT_FILENO);
-	dup2(fileno(f), STDERR_FILENO);
-	rc = kvf_cmd_doctor(argc, argv);
-	fflush(stdout);
-	dup2(saved[0], STDOUT_FILENO);
-	dup2(saved[1], STDERR_FILENO);
-	close(saved[0]);
-	close(saved[1]);
-	rewind(f);
-	n = fread(output, 1, sizeof(output) - 1, f);
-	output[n] = '\0';
-	fclose(f);
-	return rc;
-}
-
-/* Writes dir/path, with the directories above it. */
-static void put(const char *path, const char *text)
-{
-	char full[PATH_MAX];
-	FILE *f;
-
-	snprintf(full, sizeof(full), "%s%s", dir, path);
-	for (char *s = full + strlen(dir) + 1; (s = strchr(s, '/')) != NULL; s++) {
-		*s = '\0';
-		(void)mkdir(full, 0700);
-		*s = '/';
-	}
-	f = fopen(full, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	fclose(f);
+	return command_run(kvf_cmd_doctor, words, true, output, sizeof(output));
 }
 
 /* A machine where all is well, as far as files say; and a configuration `text`. */
@@ -75,14 +32,14 @@ static const char *machine(const char *text)
 	static char file[PATH_MAX];
 
 	CU_ASSERT_EQUAL_FATAL(kvf_test_tmpdir(dir, sizeof(dir)), 0);
-	put("/proc/meminfo",
+	file_write_below(dir, "/proc/meminfo",
 		"MemTotal: 67108864 kB\nMemAvailable: 33554432 kB\nHugePages_Free: 0\n");
-	put("/proc/self/status", "Name: x\nCapEff:\t0000000000004000\n");
-	put("/proc/driver/nvidia/version",
+	file_write_below(dir, "/proc/self/status", "Name: x\nCapEff:\t0000000000004000\n");
+	file_write_below(dir, "/proc/driver/nvidia/version",
 		"NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23 2025\n");
-	put("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
-	put("/sys/devices/system/node/node0/x", "");
-	put("/c.yaml", text);
+	file_write_below(dir, "/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+	file_write_below(dir, "/sys/devices/system/node/node0/x", "");
+	file_write_below(dir, "/c.yaml", text);
 	snprintf(file, sizeof(file), "%s/c.yaml", dir);
 	return file;
 }
@@ -133,10 +90,10 @@ static void test_poor(void)
 {
 	const char *file = machine("max_local_cpu_size: 40\n");
 
-	put("/proc/driver/nvidia/version",
+	file_write_below(dir, "/proc/driver/nvidia/version",
 		"NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.1\n");
-	put("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
-	put("/sys/devices/system/node/node1/x", "");
+	file_write_below(dir, "/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+	file_write_below(dir, "/sys/devices/system/node/node1/x", "");
 	CU_ASSERT_EQUAL(run(file, "--root", dir, NULL), 1);
 	CU_ASSERT(says("degraded", "memory", "MemAvailable"));
 	CU_ASSERT(says("degraded", "huge pages", "are off"));
@@ -162,14 +119,14 @@ static void test_disk(void)
 
 	snprintf(text, sizeof(text), "local_disk: %s/deep/er,/proc\nmax_local_disk_size: 1000000\n",
 		dir);
-	put("/c.yaml", text);
+	file_write_below(dir, "/c.yaml", text);
 	CU_ASSERT_EQUAL(run(file, "--root", dir, NULL), 1);
 	snprintf(text, sizeof(text), "%.60s", dir);
 	CU_ASSERT(says("degraded", "disk space", text));
 	CU_ASSERT_PTR_NOT_NULL(strstr(output, "/proc"));
 	CU_ASSERT(says("ok", "disk io", "32 transfers of 0.250 GiB together at once"));
 	snprintf(text, sizeof(text), "local_disk: %s\nextra_config: {kvf_aio: sync, kvf_disk_depth: 3}\n", dir);
-	put("/c.yaml", text);
+	file_write_below(dir, "/c.yaml", text);
 	(void)run(file, "--root", dir, NULL);
 	CU_ASSERT(says("ok", "disk io", "sync, 3 transfers"));
 }
@@ -198,7 +155,7 @@ static int run_remote(const char *head, unsigned int port, const char *tail)
 	snprintf(url, sizeof(url), "%s%u%s", head, port, tail);
 	snprintf(text, sizeof(text),
 		"remote_url: \"%s\"\npre_caching_hash_algorithm: blake3\n", url);
-	put("/c.yaml", text);
+	file_write_below(dir, "/c.yaml", text);
 	return run(file, "--root", dir, NULL);
 }
 

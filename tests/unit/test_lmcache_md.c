@@ -2,26 +2,13 @@
 /* docs/lmcache.md has a row for every key of the schema, with its class, and no other rows. After a
  * change of the schema scripts/lmcache_md.py brings it up to date. */
 #include "tests/harness.h"
+#include "tests/support/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config/schema.h"
-
-static char *read_document(void)
-{
-	char path[1024];
-	char *text = calloc(1, 1 << 20);
-	FILE *in;
-
-	snprintf(path, sizeof(path), "%s/docs/lmcache.md", kvf_test_srcdir());
-	in = fopen(path, "r");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
-	CU_ASSERT(fread(text, 1, (1 << 20) - 1, in) > 1000);
-	fclose(in);
-	return text;
-}
 
 static void check_row(const char *text, const char *row)
 {
@@ -32,7 +19,7 @@ static void check_row(const char *text, const char *row)
 
 static void test_keys(void)
 {
-	char *text = read_document();
+	char *text = file_of_source("docs/lmcache.md");
 	char row[256];
 
 	for (size_t i = 0; i < kvf_schema_count(); i++) {
@@ -49,7 +36,7 @@ static void test_keys(void)
 static void test_old_names(void)
 {
 	const struct kvf_alias *alias;
-	char *text = read_document();
+	char *text = file_of_source("docs/lmcache.md");
 	char row[256];
 
 	for (size_t i = 0; (alias = kvf_schema_alias_at(i)) != NULL; i++) {
@@ -66,7 +53,7 @@ static void test_nothing_else(void)
 {
 	static const char *const classes[] = {
 		"` | honoured | ", "` | harmless | ", "` | refused | "};
-	char *text = read_document();
+	char *text = file_of_source("docs/lmcache.md");
 	size_t n = 0;
 
 	for (size_t i = 0; i < KVF_ARRAY_LEN(classes); i++) {

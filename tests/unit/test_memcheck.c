@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* memcheck.c: limits of made-up machines. */
 #include "tests/harness.h"
+#include "tests/support/files.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -16,22 +16,9 @@ static char root[256];
 static char text[8192];
 static struct kvf_report report;
 
-/* Writes a file below the machine's root, with its directories. */
 static void file(const char *path, const char *contents)
 {
-	char full[PATH_MAX];
-	FILE *f;
-
-	snprintf(full, sizeof(full), "%s%s", root, path);
-	for (char *p = full + strlen(root) + 1; (p = strchr(p, '/')); p++) {
-		*p = '\0';
-		mkdir(full, 0755);
-		*p = '/';
-	}
-	f = fopen(full, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(contents, f);
-	fclose(f);
+	file_write_below(root, path, contents);
 }
 
 static void number(const char *path, uint64_t value)

@@ -7,6 +7,7 @@
 #include "tests/memtier.h"
 #include "tests/rig.h"
 #include "tests/sim/simmem.h"
+#include "tests/support/files.h"
 #include "tests/support/prom.h"
 
 #include <ctype.h>
@@ -243,20 +244,6 @@ static void test_memory(void)
 
 /* ---- what the papers name ---- */
 
-static char *read_whole(const char *file)
-{
-	char path[1024];
-	char *text = calloc(1, 1 << 20);
-	FILE *in;
-
-	snprintf(path, sizeof(path), "%s/%s", kvf_test_srcdir(), file);
-	in = fopen(path, "r");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
-	CU_ASSERT(fread(text, 1, (1 << 20) - 1, in) > 100);
-	fclose(in);
-	return text;
-}
-
 static bool starts(const char *s, const char *head)
 {
 	return strncmp(s, head, strlen(head)) == 0;
@@ -283,7 +270,7 @@ static void check_name(const struct prom *prom, const char *file, char *name)
 /* Every name of a metric in the file exists. Returns how many there were. */
 static unsigned check_file(const struct prom *prom, const char *file)
 {
-	char *text = read_whole(file);
+	char *text = file_of_source(file);
 	unsigned n = 0;
 
 	for (char *s = text; *s;) {
@@ -330,8 +317,8 @@ static void test_papers(void)
 /* Every alert has its row in the runbook, and every row its section. */
 static void test_runbook(void)
 {
-	char *runbook = read_whole("docs/runbook.md");
-	char *alerts = read_whole("contrib/prometheus/alerts.yml");
+	char *runbook = file_of_source("docs/runbook.md");
+	char *alerts = file_of_source("contrib/prometheus/alerts.yml");
 	char *s = alerts;
 	unsigned n = 0;
 

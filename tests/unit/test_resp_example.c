@@ -139,7 +139,7 @@ static void test_example(void)
 		kvf_test_skip("no python3");
 		return;
 	}
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	kv = malloc(PAYLOAD);
 	for (size_t i = 0; i < PAYLOAD; i++)
@@ -192,7 +192,7 @@ static void test_redis_cli(void)
 		kvf_test_skip("no redis-cli");
 		return;
 	}
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	kv = calloc(1, PAYLOAD);
 	for (uint32_t i = 0; i < TOKENS / BLOCK; i++)

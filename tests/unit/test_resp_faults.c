@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/harness.h"
+#include "tests/support/files.h"
 #include "tests/support/redis.h"
 #include "tests/support/remote.h"
 #include "tool.h"
@@ -381,12 +382,8 @@ static void test_users(void)
 	static const char *const args[] = { "--requirepass", "gate:keeper", NULL };
 	char url[128], path[256];
 	const char *const settings[] = { "username", "kv", "password_file", path, NULL };
-	FILE *f;
 
-	if (!redis_have("redis-server"))
-		return;
-	memset(&server, 0, sizeof(server));
-	if (!redis_start(&server, "redis-server", args))
+	if (!redis_begin(&server, args))
 		return;
 	redis_call(&server, NULL, "AUTH", "gate:keeper", NULL);
 	redis_call(&server, NULL, "ACL", "SETUSER", "kv", "on", ">first-secret", "~*", "&*", "+@all", NULL);
@@ -398,9 +395,7 @@ static void test_users(void)
 	CU_ASSERT_PTR_NULL(strstr(m.log, "gate"));
 	/* A user, with the password in a file; then it changes. */
 	snprintf(path, sizeof(path), "%s/password", server.dir);
-	f = fopen(path, "w");
-	fprintf(f, "first-secret\n");
-	fclose(f);
+	file_write_text(path, "first-secret\n");
 	remote_open(&m, server.url, settings);
 	CU_ASSERT_EQUAL(remote_fetch(&m, 1, TOKENS, 0).tokens, TOKENS);
 	redis_call(&server, NULL, "ACL", "SETUSER", "kv", "resetpass", ">second-secret", NULL);
@@ -408,9 +403,7 @@ static void test_users(void)
 	remote_fetch(&m, 1, TOKENS, 1000);
 	remote_idle(&m, 100);
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "does not accept user and password"));
-	f = fopen(path, "w");
-	fprintf(f, "second-secret\n");
-	fclose(f);
+	file_write_text(path, "second-secret\n");
 	CU_ASSERT(ms_until_back(10000) < 10000);
 	remote_close(&m);
 	CU_ASSERT_PTR_NULL(strstr(m.log, "secret"));

@@ -66,7 +66,7 @@ static bool begin(void)
 		kvf_test_skip("no python3");
 		return false;
 	}
-	return redis_have("redis-server") && redis_start(&server, "redis-server", NULL);
+	return redis_begin(&server, NULL);
 }
 
 /* off: a setting that is false. */

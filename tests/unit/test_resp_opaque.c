@@ -190,7 +190,7 @@ static void share(const char *url)
 
 static void test_two_keys(void)
 {
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	share(server.unix_url);
 	redis_kill(&server);
@@ -200,7 +200,7 @@ static void test_raw(void)
 {
 	char url[128];
 
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	snprintf(url, sizeof(url), "valkey://127.0.0.1:%d", server.port);
 	share(url);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/support/files.h"
 #include "tests/support/redis.h"
 #include "tool.h"
 
@@ -95,13 +96,8 @@ static double field(const char *text, const char *name)
 static const char *read_json(void)
 {
 	static char text[65536];
-	FILE *f = fopen(json, "r");
-	size_t n;
 
-	CU_ASSERT_FATAL(f != NULL);
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
+	file_read(json, text, sizeof(text));
 	return text;
 }
 
@@ -132,7 +128,7 @@ static void test_stopped_killed_restarted(void)
 	double hits;
 	pid_t pid;
 
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return;
 	snprintf(json, sizeof(json), "%s/replay.json", server.dir);
 	pid = fork();

@@ -9,6 +9,7 @@
 
 #include "tests/harness.h"
 #include "tests/support/certs.h"
+#include "tests/support/files.h"
 #include "tests/support/prom.h"
 #include "tests/support/remote.h"
 #include "tests/support/tls_server.h"
@@ -24,24 +25,10 @@ static struct stat kept;			      /* a file's times */
 static void copy(const char *from, const char *to)
 {
 	char text[8192];
-	FILE *f = fopen(from, "r");
-	size_t n = f ? fread(text, 1, sizeof(text), f) : 0;
+	size_t n = file_read(from, text, sizeof(text));
 
-	CU_ASSERT_FATAL(n > 0 && n < sizeof(text));
-	fclose(f);
-	f = fopen(to, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_EQUAL(fwrite(text, 1, n, f), n);
-	fclose(f);
-}
-
-static void overwrite(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "w");
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	fclose(f);
+	CU_ASSERT_FATAL(n > 0 && n < sizeof(text) - 1);
+	file_write(to, text, n);
 }
 
 /* An engine that believes `trust` and shows `our_cert`. */
@@ -145,7 +132,7 @@ static void test_of_no_use(void)
 	CU_ASSERT_EQUAL(times_logged("trust.pem\": No such file or directory; what was read before stays in use"), 1);
 	CU_ASSERT_TRUE(reconnects());
 	CU_ASSERT_EQUAL(errors("tls_files"), 1);
-	overwrite(trust, "no certificate\n");
+	file_write_text(trust, "no certificate\n");
 	CU_ASSERT_TRUE(reconnects());
 	CU_ASSERT_EQUAL(errors("tls_files"), 2);
 	/* Nobody writes into it, ever. */
@@ -159,7 +146,7 @@ static void test_of_no_use(void)
 	CU_ASSERT_TRUE(reconnects());
 	CU_ASSERT_EQUAL(times_logged("were read again"), 1);
 	/* The next one is news. */
-	overwrite(our_cert, "");
+	file_write_text(our_cert, "");
 	CU_ASSERT_TRUE(reconnects());
 	CU_ASSERT_EQUAL(errors("tls_files"), 4);
 	CU_ASSERT_EQUAL(times_logged("stays in use"), 2);
@@ -197,7 +184,7 @@ static void test_by_link(void)
 	CU_ASSERT_TRUE(reconnects());
 	CU_ASSERT_EQUAL(errors("tls_files"), 0);
 	CU_ASSERT_EQUAL(stat(server.ca, &kept), 0);
-	overwrite(now, "no certificate\n");
+	file_write_text(now, "no certificate\n");
 	CU_ASSERT_EQUAL(truncate(now, kept.st_size), 0);
 	CU_ASSERT_EQUAL(utimensat(AT_FDCWD, now, (struct timespec[2]){ kept.st_atim, kept.st_mtim }, 0), 0);
 	CU_ASSERT_EQUAL(unlink(trust), 0);

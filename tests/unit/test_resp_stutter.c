@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Redis tier over a network that cuts, holds back, resets and changes: operations end, no byte is wrong. */
 #include <stdio.h>
-#include <string.h>
 
 #include "tests/harness.h"
 #include "tests/support/redis.h"
@@ -19,7 +18,7 @@ static struct remote m;
 
 static bool begin(const char *const *settings)
 {
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", NULL))
+	if (!redis_begin(&server, NULL))
 		return false;
 	if (!stutter_start(&proxy, server.socket))
 		return false;

@@ -7,6 +7,7 @@
 
 #include "kvferry/kvf_control.h"
 #include "tests/harness.h"
+#include "tests/support/files.h"
 #include "tests/support/redis.h"
 #include "tests/support/remote.h"
 
@@ -21,19 +22,10 @@ static unsigned lines; /* of the timeline */
 
 static bool begin(const char *const *args)
 {
-	if (!redis_have("redis-server") || !redis_start(&server, "redis-server", args))
+	if (!redis_begin(&server, args))
 		return false;
 	snprintf(path, sizeof(path), "%s/password", server.dir);
 	return true;
-}
-
-static void write_file(const char *text, size_t n)
-{
-	FILE *f = fopen(path, "w");
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	CU_ASSERT_EQUAL(fwrite(text, 1, n, f), n);
-	fclose(f);
 }
 
 static void silent(const char *text)
@@ -106,9 +98,9 @@ static void test_shown_nowhere(void)
 	CU_ASSERT_TRUE(works(url, NULL));
 	snprintf(url, sizeof(url), "redis://hush:hush-wrong@127.0.0.1:%d", server.port);
 	CU_ASSERT_FALSE(works(url, NULL));
-	write_file("hush-right\n", 11);
+	file_write(path, "hush-right\n", 11);
 	CU_ASSERT_TRUE(works(server.url, file));
-	write_file("hush-wrong\n", 11);
+	file_write(path, "hush-wrong\n", 11);
 	CU_ASSERT_FALSE(works(server.url, file));
 	remove(path);
 	CU_ASSERT_FALSE(works(server.url, file));
@@ -198,10 +190,10 @@ static void test_long_password(void)
 	memcpy(password, "hush", 4);
 	password[LONG_PASSWORD] = '\0';
 	redis_call(&server, NULL, "ACL", "SETUSER", "kv", "on", rule, "~*", "+@all", NULL);
-	write_file(password, LONG_PASSWORD);
+	file_write(path, password, LONG_PASSWORD);
 	CU_ASSERT_TRUE(works(server.url, settings));
 	memset(big, 'x', sizeof(big));
-	write_file(big, sizeof(big));
+	file_write(path, big, sizeof(big));
 	CU_ASSERT_FALSE(works(server.url, settings));
 	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "is too long"));
 	redis_kill(&server);

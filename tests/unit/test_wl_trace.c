@@ -2,6 +2,7 @@
 /* The trace formats: fields, relations between requests, errors with their place, files and
  * directories. */
 #include "tests/harness.h"
+#include "tests/support/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -276,13 +277,9 @@ static void test_agent_nesting(void)
 static void write_file(const char *dir, const char *name, const char *text)
 {
 	char path[512];
-	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	fputs(text, f);
-	fclose(f);
+	file_write_text(path, text);
 }
 
 static int replay(
