@@ -126,6 +126,129 @@ static void test_fsck(void)
 	drig_close(&r);
 }
 
+/* ---- the directory's page ---- */
+
+static void page_path(const struct drig_options *o, char *out, size_t size)
+{
+	char own[3500];
+
+	drig_own_dir(o, own, sizeof(own));
+	snprintf(out, size, "%s/kvferry.dir", own);
+}
+
+/* Some starts and chunks; returns the newest generation. The page is good for nothing then. */
+static uint64_t spoil_page(const struct drig_options *o, int how, uint32_t first)
+{
+	char path[4096];
+	uint64_t newest;
+	struct drig r;
+
+	for (int i = 0; i < 4; i++)
+		drig_fill(o, 16);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put_range(&r, first, 4), 4);
+	newest = drig_stats(&r).generation;
+	drig_close(&r);
+	page_path(o, path, sizeof(path));
+	CU_ASSERT_EQUAL(how ? truncate(path, how) : unlink(path), 0);
+	return newest;
+}
+
+/* Written anew, so that an engine need not wait for recovery; it goes on above all generations that are there. */
+static void page_renewed(int how)
+{
+	struct drig_options o = options();
+	uint64_t newest = spoil_page(&o, how, 16);
+	char text[4096];
+	struct drig r;
+
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), dir, NULL, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, how ? "kvferry.dir: damaged" : "kvferry.dir: missing"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "1 repaired"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--deep", dir, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "20 chunks"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_stat, text, sizeof(text), "--json", dir, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"page_ok\": true"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"slot_bytes\": 8192"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"payload_bytes\": 4096"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"chunk_tokens\": 16"));
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(strlen(r.text), 0);
+	CU_ASSERT_EQUAL(drig_stats(&r).generation >> 40, (newest >> 40) + 1);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_stats(&r).recovered, 20);
+	CU_ASSERT_EQUAL(drig_put(&r, 30), KVF_OK);
+	CU_ASSERT(drig_stats(&r).generation > newest);
+	drig_close(&r);
+}
+
+static void test_page_renewed(void)
+{
+	page_renewed(0);
+	page_renewed(1);
+	page_renewed(2000);
+}
+
+/* The first page of a segment and the directory's: the others help both. With all of them gone nothing says whose it
+ * is; an engine knows. */
+static void test_pages_together(void)
+{
+	struct drig_options o = options();
+	uint64_t newest = spoil_page(&o, 100, 16);
+	char text[4096];
+	struct drig r;
+
+	poke(&o, 1, 20);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "2 damaged pages; 2 repaired"));
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--deep", dir, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "20 chunks"));
+	newest = spoil_page(&o, 100, 20);
+	poke(&o, 0, 20);
+	poke(&o, 1, 20);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "no segment says whose it is"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "3 damaged pages; 0 repaired"));
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put(&r, 30), KVF_OK);
+	CU_ASSERT(drig_stats(&r).generation > newest);
+	drig_close(&r);
+}
+
+/* What was not seen may be newer than all that was. */
+static void test_page_not_renewed(void)
+{
+	struct drig_options o = options();
+	char path[4096], other[1100], text[4096];
+	uint8_t raw[4096];
+	int fd;
+
+	(void)spoil_page(&o, 100, 16);
+	drig_segment(&o, 1, path, sizeof(path));
+	snprintf(other, sizeof(other), "%s/other", dir);
+	CU_ASSERT_EQUAL(rename(path, other), 0);
+	CU_ASSERT_EQUAL(symlink(other, path), 0);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "not everything could be seen"));
+	CU_ASSERT_EQUAL(rename(other, path), 0);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), dir, NULL, NULL), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), dir, NULL, NULL), TOOL_OK);
+	/* Of a version that nobody here knows. */
+	page_path(&o, path, sizeof(path));
+	fd = open(path, O_RDWR);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(pwrite(fd, "\x09", 1, 8), 1);
+	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "of another version: left as it is"));
+	CU_ASSERT_EQUAL(pread(fd, raw, sizeof(raw), 0), (ssize_t)sizeof(raw));
+	CU_ASSERT_EQUAL(raw[8], 9);
+	close(fd);
+}
+
 static int open_meanwhile(struct disk_view *view, void *arg)
 {
 	struct drig r;
@@ -180,6 +303,9 @@ int main(int argc, char **argv)
 		{"fsck", test_fsck},
 		{"look_without_lock", test_look_without_lock},
 		{"stat_and_clear", test_stat_and_clear},
+		{"page_renewed", test_page_renewed},
+		{"pages_together", test_pages_together},
+		{"page_not_renewed", test_page_not_renewed},
 	};
 
 	return kvf_test_main("disk_fsck", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -46,6 +46,10 @@ static int fsck_one(struct disk_view *view, void *arg)
 {
 	struct disk_check *check = arg;
 
+	if (check->repair && !view->in_use && disk_page_create(view) != 0) {
+		fprintf(stderr, "kvferry fsck: %s/%s: %s\n", view->path, KVF_DISK_DIR_FILE, strerror(errno));
+		return -1;
+	}
 	if (view->in_use && check->repair) {
 		fprintf(stderr, "kvferry fsck: %s: an engine uses it: nothing was changed\n",
 			view->path);
@@ -93,7 +97,7 @@ int kvf_cmd_fsck(int argc, char **argv)
 	static const struct tool_opt opts[] = {
 		[DEEP] = {"--deep", NULL, "read every payload too and compare its checksum", false},
 		[REPAIR] = {"--repair", NULL,
-			"give up what is damaged, so that its slot can be used", false},
+			"give up what is damaged, so that its slot can be used; write pages anew", false},
 		[JSON] = {"--json", NULL, "counts as JSON, no lines about single slots", false},
 		[HELP] = {"--help", NULL, "this text", false},
 	};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Checks every header, with `deep` every payload too. Repairing means giving up: a header that is
- * not to be believed is overwritten with zeros, and a first page that is damaged is written anew
- * from the directory's.
+ * not to be believed is overwritten with zeros. A first page that is damaged is written anew from
+ * the directory's, and the directory's from the others, when every generation was seen.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,6 +27,9 @@ struct run {
 	uint8_t *slot;
 	size_t slot_bytes;
 	bool failed;
+	/* for the directory's page */
+	uint64_t newest_generation;
+	uint32_t n_tokens, payload_bytes;
 };
 
 static void say(const struct run *run, const struct disk_view *view,
@@ -127,8 +130,12 @@ static void check_slot(
 	}
 	c->chunks++;
 	c->bytes += rec.payload_bytes;
-	if (rec.generation > c->newest_generation)
-		c->newest_generation = rec.generation;
+	if (rec.generation > run->newest_generation)
+		run->newest_generation = rec.generation;
+	if (rec.payload_bytes > run->payload_bytes) {
+		run->payload_bytes = rec.payload_bytes;
+		run->n_tokens = rec.n_tokens;
+	}
 	run->failed |= !keep(run, &rec, seg->number, at);
 }
 
@@ -153,6 +160,7 @@ static void repair_page(
 static int check_segment(struct disk_view *view, struct disk_segment_view *seg, void *arg)
 {
 	struct run *run = arg;
+	uint64_t repaired = run->check->repaired;
 
 	run->check->segments++;
 	if (seg->page_state == KVF_ENOTSUP) {
@@ -171,6 +179,9 @@ static int check_segment(struct disk_view *view, struct disk_segment_view *seg, 
 	}
 	for (uint32_t i = 0; i < seg->n_slots; i++)
 		check_slot(run, view, seg, kvf_disk_slot_offset(seg->slot_bytes, i));
+	/* What was given up is not to come back behind a page that knows nothing of it. */
+	if (run->check->repaired != repaired && fdatasync(seg->fd) != 0)
+		run->failed = true;
 	return 0;
 }
 
@@ -215,21 +226,68 @@ static void check_duplicates(struct run *run, struct disk_view *view)
 	}
 }
 
+/* The page that the engine opens the directory with next goes on above everything that is there. */
+static void renew_page(struct run *run, const struct disk_view *view)
+{
+	struct kvf_disk_dir_page page = view->page;
+	uint64_t epoch = run->newest_generation >> KVF_DISK_EPOCH_SHIFT;
+
+	if (page.epoch < epoch)
+		page.epoch = epoch;
+	page.payload_bytes = run->payload_bytes;
+	page.chunk_tokens = run->n_tokens;
+	if (disk_page_renew(view, &page) == 0)
+		run->check->repaired++;
+	else
+		run->failed = true;
+}
+
+static void say_of_page(const struct run *run, const struct disk_view *view, const char *what)
+{
+	if (!run->check->quiet)
+		printf("%s/%s: %s\n", view->path, KVF_DISK_DIR_FILE, what);
+}
+
+static void check_page(struct run *run, const struct disk_view *view, int state, bool learned)
+{
+	if (state == KVF_OK)
+		return;
+	run->check->damaged_pages++;
+	if (state == KVF_ENOTSUP)
+		say_of_page(run, view, "of another version: left as it is");
+	else if (!learned)
+		say_of_page(run, view, "damaged, and no segment says whose it is: an engine writes it anew");
+	else if (run->check->repair && run->failed)
+		say_of_page(run, view, "damaged: not written anew, since not everything could be seen");
+	else
+		say_of_page(run, view, state == KVF_EIO ? "missing" : "damaged");
+	if (learned && run->check->repair && !run->failed)
+		renew_page(run, view);
+}
+
 int disk_check(struct disk_view *view, struct disk_check *check)
 {
 	struct run run = {.check = check};
-	int rc;
+	int state = view->page_state, rc;
+	uint64_t before = check->segments;
+	bool learned = false;
 
 	check->directories++;
-	if (view->page_state && view->page_state != KVF_EIO) {
-		check->damaged_pages++;
-		if (!check->quiet)
-			printf("%s/%s: damaged\n", view->path, KVF_DISK_DIR_FILE);
-	}
+	if (state && state != KVF_ENOTSUP)
+		learned = disk_page_learn(view, &view->page);
+	if (learned)
+		view->page_state = KVF_OK;
 	rc = disk_each_segment(view, check->repair, check_segment, &run);
 	if (rc >= 0)
 		check_duplicates(&run, view);
+	run.failed |= rc < 0;
+	/* An empty directory needs none. */
+	if (state != KVF_EIO || check->segments != before)
+		check_page(&run, view, state, learned);
+	view->page_state = state;
+	if (run.newest_generation > check->newest_generation)
+		check->newest_generation = run.newest_generation;
 	free(run.found);
 	free(run.slot);
-	return rc < 0 || run.failed ? -1 : 0;
+	return run.failed ? -1 : 0;
 }

@@ -26,6 +26,7 @@ static int complain(const char *path, const char *name)
 static void open_page(struct disk_view *view)
 {
 	uint8_t raw[KVF_DISK_PAGE];
+	ssize_t n;
 
 	view->lock_fd = openat(view->fd, KVF_DISK_DIR_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (view->lock_fd < 0)
@@ -35,9 +36,11 @@ static void open_page(struct disk_view *view)
 	if (view->lock_fd < 0)
 		return;
 	view->in_use = flock(view->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-	memset(raw, 0, sizeof(raw));
-	if (pread(view->lock_fd, raw, sizeof(raw), 0) >= 0)
-		view->page_state = kvf_disk_dir_parse(raw, &view->page);
+	n = pread(view->lock_fd, raw, sizeof(raw), 0);
+	/* Cut short it is good for nothing, as for an engine. */
+	if (n >= 0)
+		view->page_state =
+			n < (ssize_t)sizeof(raw) ? KVF_ECORRUPT : kvf_disk_dir_parse(raw, &view->page);
 }
 
 static int visit(const char *path, int at, const char *name, bool hold, int (*fn)(struct disk_view *, void *),

@@ -43,6 +43,16 @@ int disk_each(const char *path, bool hold, int (*fn)(struct disk_view *view, voi
 int disk_each_segment(struct disk_view *view, bool write,
 	int (*fn)(struct disk_view *view, struct disk_segment_view *segment, void *arg), void *arg);
 
+/* ---- disk_page.c ---- */
+
+/* What the segments tell of the page of their directory: all but model, tokens and payload bytes; the epoch is the
+ * newest in which one was made. False: they tell nothing. */
+bool disk_page_learn(struct disk_view *view, struct kvf_disk_dir_page *page);
+/* A page's file, where there is none, with its lock. 0; -1: somebody else was quicker, or errno says why not. */
+int disk_page_create(struct disk_view *view);
+/* Writes the page, for good. 0, -1: explained on stderr. */
+int disk_page_renew(const struct disk_view *view, const struct kvf_disk_dir_page *page);
+
 /* tools/kvferry/disk_fsck.c */
 struct disk_check {
 	bool deep, repair;

@@ -14,6 +14,8 @@
 #define KVF_DISK_DIR_FILE "kvferry.dir"
 #define KVF_DISK_MODEL_BYTES 128u
 #define KVF_DISK_NAME_BYTES 64u
+#define KVF_DISK_EPOCH_SHIFT 40 /* generation = epoch, then a counter */
+#define KVF_DISK_EPOCHS (UINT64_C(1) << (64 - KVF_DISK_EPOCH_SHIFT))
 
 struct kvf_disk_dir_page {
 	uint8_t fingerprint[KVF_KEY_BYTES];

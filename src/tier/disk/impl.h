@@ -30,8 +30,6 @@
 #define KVF_DISK_TOUCHED 65536u /* keys seen once that admission remembers */
 #define KVF_DISK_RETRY_NS                                                                          \
 	(10 * KVF_NS_PER_S) /* after a directory refused to grow, a slot to be overwritten */
-#define KVF_DISK_EPOCH_SHIFT 40 /* generation = epoch, then a counter */
-#define KVF_DISK_EPOCHS (UINT64_C(1) << (64 - KVF_DISK_EPOCH_SHIFT))
 #define KVF_DISK_SYNC_NS KVF_NS_PER_S /* durable: interval */
 
 struct kvf_disk;
