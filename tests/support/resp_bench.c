@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/compiler.h"
 #include "base/hist.h"
@@ -27,6 +28,7 @@ struct bench {
 	const struct resp_bench_client *other;
 	const char *program;
 	unsigned pairs, slice_mib, only_mib; /* only_mib 0: all sizes */
+	unsigned touch_mib;
 	const char *server_program;
 	bool neutral, pinned;
 	/* the tier and its host */
@@ -47,7 +49,7 @@ static struct bench b;
 
 const char resp_bench_usage[] =
 	"[--pairs N] [--slice MIB] [--mib N] [--server PROGRAM] [--allocators neutral|default]\n"
-	"  [--cores own|any]";
+	"  [--cores own|any] [--touch MIB]";
 
 static double now(void)
 {
@@ -174,9 +176,15 @@ static void ours(enum kvf_req_kind kind, unsigned key)
 
 /* ---- slices ---- */
 
-static double slice(bool tier, bool set, unsigned ops)
+/* What a slice took. */
+struct cost {
+	double wall, cpu; /* seconds; CPU of this thread */
+};
+
+static struct cost slice(bool tier, bool set, unsigned ops)
 {
 	uint8_t *payload = b.slot + KVF_SLOT_HEADER_BYTES;
+	uint64_t cpu = tool_thread_cpu_ns();
 	double begun = now();
 
 	for (unsigned i = 0; i < ops; i++) {
@@ -188,7 +196,27 @@ static double slice(bool tier, bool set, unsigned ops)
 				 b.other->get(key, payload, b.payload_bytes)))
 			die("the other client failed");
 	}
-	return now() - begun;
+	return (struct cost){ now() - begun, (double)(tool_thread_cpu_ns() - cpu) * 1e-9 };
+}
+
+/*
+ * A virtual machine may give its free memory back to its host (virtio-balloon, free page reporting). Whoever allocates
+ * such a page next, in the kernel under a sendmsg() for instance, waits for the host: turns of more than 1 ms that are
+ * nobody's work. What was just touched is there for a few seconds.
+ */
+static void touch_memory(void)
+{
+	size_t n = (size_t)b.touch_mib * MIB;
+	volatile uint8_t *p;
+
+	if (!n)
+		return;
+	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		die("--touch: there is not so much memory");
+	for (size_t i = 0; i < n; i += 4096)
+		p[i] = 1;
+	munmap((void *)(uintptr_t)p, n);
 }
 
 /* Connections of both sides have good and bad days (buffers, processors): a pair of new ones now and then. */
@@ -205,43 +233,68 @@ static void renew(bool raw, bool set, unsigned ops)
 	slice(false, set, ops);
 }
 
+/* What all slices of a kind and size came to. */
+struct result {
+	unsigned ops; /* of a slice */
+	double ratio[MAX_PAIRS], sample[MAX_PAIRS], speed[MAX_PAIRS], others[MAX_PAIRS];
+	double cpu, others_cpu;
+	uint64_t calls, copied;
+};
+
+static void run_pair(struct result *r, unsigned i, unsigned mib, bool set)
+{
+	double moved = (double)r->ops * mib;
+	bool first = i % 2;
+	struct cost x, y, ours, theirs;
+
+	r->calls -= b.tier->conn[1].io.syscalls + b.loop.syscalls;
+	r->copied -= b.tier->conn[1].copied;
+	x = slice(first, set, r->ops);
+	y = slice(!first, set, r->ops);
+	r->calls += b.tier->conn[1].io.syscalls + b.loop.syscalls;
+	r->copied += b.tier->conn[1].copied;
+	ours = first ? x : y;
+	theirs = first ? y : x;
+	r->ratio[i] = theirs.wall / ours.wall;
+	r->speed[i] = moved / ours.wall;
+	r->others[i] = moved / theirs.wall;
+	r->cpu += ours.cpu;
+	r->others_cpu += theirs.cpu;
+}
+
+static void say(struct result *r, unsigned mib, bool raw, bool set)
+{
+	double low, high, moved = (double)r->ops * mib * b.pairs;
+
+	bench_interval(r->ratio, b.pairs, r->sample, &low, &high);
+	printf("%s %3u MiB %-9s %7.0f MiB/s, %s %7.0f MiB/s, ratio %.2f [%.2f, %.2f], CPU %.0f us/MiB, %s %.0f, "
+	       "%.1f system calls/MiB, %" PRIu64 " bytes copied/value, CPU of a turn p99.9 %" PRIu64
+	       " us, longest %" PRIu64 " us\n",
+	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", bench_median(r->speed, b.pairs), b.other->name,
+	       bench_median(r->others, b.pairs), bench_median(r->ratio, b.pairs), low, high, r->cpu * 1e6 / moved, b.other->name,
+	       r->others_cpu * 1e6 / moved, (double)r->calls / moved, r->copied / (r->ops * b.pairs),
+	       kvf_hist_quantile(&b.turns, 0.999) / 1000, b.turns.max / 1000);
+	fflush(stdout);
+}
+
 static void measure(unsigned mib, bool raw, bool set)
 {
-	static double ratio[MAX_PAIRS], speed[MAX_PAIRS], others[MAX_PAIRS], sample[MAX_PAIRS];
-	unsigned ops = b.slice_mib > mib ? b.slice_mib / mib : 1;
-	uint64_t calls = 0, copied = 0;
-	double low, high, r, moved = (double)ops * mib;
+	static struct result r;
 
+	r = (struct result){ .ops = b.slice_mib > mib ? b.slice_mib / mib : 1 };
 	b.payload_bytes = mib * MIB;
 	memset(b.slot + KVF_SLOT_HEADER_BYTES, 0x5a, b.payload_bytes + 2u);
 	b.checksum = kvf_checksum(b.slot + KVF_SLOT_HEADER_BYTES, b.payload_bytes);
 	redis_call(&b.server, NULL, "FLUSHALL", NULL);
+	touch_memory();
 	renew(raw, true, KEYS);
 	kvf_hist_reset(&b.turns);
 	for (unsigned i = 0; i < b.pairs; i++) {
-		bool first = i % 2;
-		double x, y;
-
 		if (i % RENEW == 0)
-			renew(raw, set, ops);
-		calls -= b.tier->conn[1].io.syscalls + b.loop.syscalls;
-		copied -= b.tier->conn[1].copied;
-		x = slice(first, set, ops);
-		y = slice(!first, set, ops);
-		calls += b.tier->conn[1].io.syscalls + b.loop.syscalls;
-		copied += b.tier->conn[1].copied;
-		ratio[i] = first ? y / x : x / y;
-		speed[i] = moved / (first ? x : y);
-		others[i] = moved / (first ? y : x);
+			renew(raw, set, r.ops);
+		run_pair(&r, i, mib, set);
 	}
-	bench_interval(ratio, b.pairs, sample, &low, &high);
-	r = bench_median(ratio, b.pairs);
-	printf("%s %3u MiB %-9s %7.0f MiB/s, %s %7.0f MiB/s, ratio %.2f [%.2f, %.2f], %.1f system calls/MiB, "
-	       "%" PRIu64 " bytes copied/value, CPU of a turn p99.9 %" PRIu64 " us, longest %" PRIu64 " us\n",
-	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", bench_median(speed, b.pairs), b.other->name,
-	       bench_median(others, b.pairs), r, low, high, (double)calls / (moved * b.pairs), copied / (ops * b.pairs),
-	       kvf_hist_quantile(&b.turns, 0.999) / 1000, b.turns.max / 1000);
-	fflush(stdout);
+	say(&r, mib, raw, set);
 	close_tier();
 	b.other->close();
 }
@@ -273,6 +326,8 @@ static bool parse(int argc, char **argv)
 			fine = number(value, 4096, &b.slice_mib);
 		else if (!strcmp(argv[i], "--mib"))
 			fine = number(value, 64, &b.only_mib);
+		else if (!strcmp(argv[i], "--touch"))
+			fine = number(value, 1u << 24, &b.touch_mib);
 		else if (!strcmp(argv[i], "--server"))
 			b.server_program = value;
 		else if (!strcmp(argv[i], "--allocators") && (!strcmp(value, "neutral") || !strcmp(value, "default")))
