@@ -80,6 +80,7 @@ static void test_fine(void)
 	CU_ASSERT(says("ok", "memory", "MemAvailable 32.00 GiB"));
 	CU_ASSERT(says("ok", "huge pages", "[madvise]"));
 	CU_ASSERT(says("ok", "numa", "one node"));
+	CU_ASSERT_PTR_NULL(strstr(output, "free page reporting"));
 	CU_ASSERT(says("ok", "device", "570.86.15"));
 	CU_ASSERT(says("ok", "disk", "not set"));
 	CU_ASSERT(says("ok", "remote", "not set"));
@@ -101,6 +102,28 @@ static void test_poor(void)
 	CU_ASSERT(says("degraded", "device", "470.1 is too old"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(output, "cost: "));
 	CU_ASSERT_PTR_NOT_NULL(strstr(output, "cure: "));
+}
+
+#define REPORTING "/sys/module/page_reporting/parameters/page_reporting_order"
+
+/* Built into every kernel; a device makes use of it in some virtual machines. */
+static void test_free_page_reporting(void)
+{
+	static const struct {
+		const char *order;
+		bool used;
+	} cases[] = {{"-1\n", false}, {"4294967295\n", false}, {"\n", false}, {"0\n", true}, {"9\n", true},
+		{"10\n", true}, {"11\n", false}};
+	const char *file = machine("max_local_cpu_size: 0.25\n");
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(cases); i++) {
+		put(REPORTING, cases[i].order);
+		(void)run(file, "--root", dir, NULL);
+		CU_ASSERT_EQUAL(strstr(output, "free page reporting") != NULL, cases[i].used);
+	}
+	put(REPORTING, "9\n");
+	CU_ASSERT_EQUAL(run(file, "--root", dir, NULL), 1);
+	CU_ASSERT(says("degraded", "free memory", "virtual machine"));
 }
 
 static void test_config(void)
@@ -232,6 +255,7 @@ int main(int argc, char **argv)
 		{"usage", test_usage},
 		{"fine", test_fine},
 		{"poor", test_poor},
+		{"free_page_reporting", test_free_page_reporting},
 		{"config", test_config},
 		{"disk", test_disk},
 		{"remote", test_remote},

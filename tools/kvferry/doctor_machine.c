@@ -177,6 +177,31 @@ static void check_huge_pages(struct doctor *d)
 		"local_cpu_use_hugepages");
 }
 
+/*
+ * A virtual machine whose balloon device takes the memory that lies free (Documentation/mm/free_page_reporting.rst).
+ * Where none does the parameter stays at its start, -1.
+ */
+#define REPORTED_ORDER_MAX 10
+
+static void check_reported_pages(struct doctor *d)
+{
+	static const char path[] = "/sys/module/page_reporting/parameters/page_reporting_order";
+	struct doctor_finding *f;
+	char line[64], *end;
+	long order;
+
+	if (!doctor_read(d, path, line, sizeof(line)))
+		return;
+	order = strtol(line, &end, 10);
+	if (end == line || order < 0 || order > REPORTED_ORDER_MAX)
+		return;
+	f = doctor_degraded(d, "free memory", "is given back to the virtual machine's host (free page reporting)");
+	COST(f, "whoever allocates it next waits for the host: single calls to the kernel, a send to "
+		"a server for instance, can take more than 1 ms; the pool is not concerned");
+	CURE(f, "a balloon device without free page reporting, or memory that its host keeps in "
+		"place (huge pages, prealloc)");
+}
+
 static unsigned int count_nodes(const struct doctor *d)
 {
 	char path[1200];
@@ -224,6 +249,7 @@ void doctor_memory(struct doctor *d)
 	check_memlock(d);
 	check_room(d);
 	check_huge_pages(d);
+	check_reported_pages(d);
 	check_numa(d);
 }
 
