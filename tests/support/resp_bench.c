@@ -268,10 +268,11 @@ static void say(struct result *r, unsigned mib, bool raw, bool set)
 
 	bench_interval(r->ratio, b.pairs, r->sample, &low, &high);
 	printf("%s %3u MiB %-9s %7.0f MiB/s, %s %7.0f MiB/s, ratio %.2f [%.2f, %.2f], CPU %.0f us/MiB, %s %.0f, "
-	       "%.1f system calls/MiB, %" PRIu64 " bytes copied/value, CPU of a turn p99.9 %" PRIu64
-	       " us, longest %" PRIu64 " us\n",
+	       "%.1f system calls/MiB, %" PRIu64 " bytes copied/value, "
+	       "CPU of a turn p99.9 %" PRIu64 " us, longest %" PRIu64 " us\n",
 	       set ? "SET" : "GET", mib, raw ? "raw" : "verified", bench_median(r->speed, b.pairs), b.other->name,
-	       bench_median(r->others, b.pairs), bench_median(r->ratio, b.pairs), low, high, r->cpu * 1e6 / moved, b.other->name,
+	       bench_median(r->others, b.pairs), bench_median(r->ratio, b.pairs), low, high,
+	       r->cpu * 1e6 / moved, b.other->name,
 	       r->others_cpu * 1e6 / moved, (double)r->calls / moved, r->copied / (r->ops * b.pairs),
 	       kvf_hist_quantile(&b.turns, 0.999) / 1000, b.turns.max / 1000);
 	fflush(stdout);
