@@ -34,7 +34,7 @@ int kvf_set_hot_cache(struct kvf_engine *e, int on)
 
 	if (rc)
 		return rc;
-	e->emptying = !on && e->local_cpu;
+	e->emptying = !on && (e->local_cpu || e->emptying);
 	e->local_cpu = on != 0;
 	e->retire_cursor = 0;
 	kvf_arm(e);

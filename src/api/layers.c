@@ -50,6 +50,8 @@ static int get_fence(struct kvf_engine *e, uint64_t op_id, uint32_t layer, struc
 		return kvf_refuse(e, KVF_EINVAL, "op_id: not a layerwise or stream-ordered retrieve");
 	if (layer >= e->plan.n_layers)
 		return kvf_refuse(e, KVF_EINVAL, "layer: %u of %u", layer, e->plan.n_layers);
+	if (job->state == KVF_STATE_POSTED && job->status)
+		return KVF_ENOENT; /* it failed: what was issued is no layer that is there */
 	if (!job->layers[layer].issued)
 		return KVF_EAGAIN;
 	*out = job->layers[layer].out;

@@ -326,3 +326,12 @@ bool kvf_device_turn(struct kvf_engine *e)
 	}
 	return moved > 0 || (!kvf_list_empty(&e->copy_wait) && e->device_caps & KVF_DEVICE_SYNC);
 }
+
+void kvf_device_turn_dead(struct kvf_engine *e)
+{
+	if (e->n_copies && e->device->progress)
+		(void)e->device->progress(e->device_self, KVF_TURN_COPY_BYTES);
+	for (; e->copy_done_head; e->copy_done_head = e->copy_done_head->link)
+		e->n_copies--;
+	e->copy_done_tail = NULL;
+}

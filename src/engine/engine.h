@@ -119,6 +119,7 @@ struct kvf_engine {
 	/* what a poll of an idle engine looks at comes first */
 	pthread_t owner;
 	bool owned, entered, dead, migrating;
+	bool buried; /* dead, and its operations ended */
 	const volatile uint64_t *fork_word; /* 1 here, 0 in a child */
 	struct kvf_ring ring;
 	struct kvf_list ready;
@@ -317,6 +318,8 @@ void kvf_device_withdraw(struct kvf_engine *e, struct kvf_move *move);
 void kvf_device_copy(struct kvf_engine *e, struct kvf_move *move);
 /* Lets the device work and takes in what it completed. True while there is more to do at once. */
 bool kvf_device_turn(struct kvf_engine *e);
+/* Of a dead engine: what the device completes is counted, and left. */
+void kvf_device_turn_dead(struct kvf_engine *e);
 int kvf_device_capture(struct kvf_engine *e, const struct kvf_fence_in *in, struct kvf_fence *out);
 void kvf_device_release(struct kvf_engine *e, struct kvf_fence *fence);
 

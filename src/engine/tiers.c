@@ -475,3 +475,34 @@ uint64_t kvf_tiers_deadline(const struct kvf_engine *e)
 	}
 	return at;
 }
+
+bool kvf_tiers_turn_dead(struct kvf_engine *e)
+{
+	bool more = false;
+
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		struct kvf_tier *tier = &e->tier[t];
+
+		if (tier->in_flight)
+			more |= tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;
+		for (; tier->done_head; tier->done_head = tier->done_head->link) {
+			tier->in_flight--;
+			e->n_requests--;
+		}
+		tier->done_tail = NULL;
+	}
+	return more;
+}
+
+uint64_t kvf_tiers_deadline_dead(const struct kvf_engine *e)
+{
+	uint64_t at = KVF_NEVER;
+
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		const struct kvf_tier *tier = &e->tier[t];
+
+		if (tier->in_flight && tier->ops->next_deadline_ns)
+			at = kvf_min_u64(at, tier->ops->next_deadline_ns(tier->self));
+	}
+	return at;
+}

@@ -235,6 +235,9 @@ bool kvf_tiers_turn(struct kvf_engine *e);
 /* Asks the tier to let go of a request that was sent, unless it has completed it already. */
 void kvf_tier_cancel(struct kvf_tier *tier, struct kvf_tier_req *req);
 uint64_t kvf_tiers_deadline(const struct kvf_engine *e);
+/* The same of a dead engine: nothing is sent, and what comes back is counted and left. */
+bool kvf_tiers_turn_dead(struct kvf_engine *e);
+uint64_t kvf_tiers_deadline_dead(const struct kvf_engine *e);
 /* Would a request be sent now? Switched on, and its breaker closed or due for a probe. */
 bool kvf_tier_usable(const struct kvf_engine *e, const struct kvf_tier *tier);
 void kvf_tier_result(struct kvf_engine *e, struct kvf_tier *tier, int status);

@@ -120,6 +120,9 @@ static void run_ready(struct kvf_engine *e)
 /* The engine is dead: whatever can end without touching its structures, ends. */
 static void end_all_dead(struct kvf_engine *e)
 {
+	if (e->buried)
+		return;
+	e->buried = true;
 	for (uint32_t i = 0; i < e->jobs.used; i++) {
 		struct kvf_job *job = kvf_slab_at(&e->jobs, i);
 		struct kvf_completion c = { .op_id = job->id,
@@ -133,6 +136,30 @@ static void end_all_dead(struct kvf_engine *e)
 		kvf_ring_post(e, &c);
 		job->state = KVF_STATE_POSTED;
 	}
+}
+
+/* What device and tiers hold has to come back, or it could never be closed. Nothing else is looked at. */
+static void turn_dead(struct kvf_engine *e)
+{
+	end_all_dead(e);
+	kvf_device_turn_dead(e);
+	if (e->n_requests)
+		run_descriptors(e);
+	e->more = kvf_tiers_turn_dead(e);
+}
+
+/* When a dead engine is due: for its last completions, and for what comes back. */
+static uint64_t deadline_dead(const struct kvf_engine *e)
+{
+	uint64_t at = KVF_NEVER;
+
+	if (!e->buried || e->ring.n)
+		return 0;
+	if (e->n_copies)
+		at = kvf_sat_add(e->clock.now_ns, KVF_DEVICE_POLL_NS);
+	if (e->n_requests)
+		at = kvf_min_u64(at, e->more ? 0 : kvf_tiers_deadline_dead(e));
+	return at;
 }
 
 void kvf_timeline_begin(struct kvf_engine *e)
@@ -164,7 +191,7 @@ void kvf_turn(struct kvf_engine *e)
 
 	e->stats.turns++;
 	if (e->dead) {
-		end_all_dead(e);
+		turn_dead(e);
 		return;
 	}
 	fire_timers(e);
@@ -191,6 +218,8 @@ uint64_t kvf_engine_deadline(const struct kvf_engine *e)
 	const struct kvf_heap *heaps[] = { &e->timers.jobs, &e->timers.puts, &e->timers.leases };
 	uint64_t at = KVF_NEVER;
 
+	if (e->dead)
+		return deadline_dead(e);
 	if (e->ring.n || e->more || e->growing || e->retiring || e->emptying || !kvf_list_empty(&e->ready) ||
 	    !kvf_list_empty(&e->sums))
 		return 0;
@@ -208,7 +237,7 @@ uint64_t kvf_engine_deadline(const struct kvf_engine *e)
 		at = kvf_min_u64(at, kvf_sat_add(e->clock.now_ns, KVF_DEVICE_POLL_NS));
 	if (!kvf_list_empty(&e->rate_waiters))
 		at = kvf_min_u64(at, kvf_bucket_ready_ns(&e->prefetch_rate, e->clock.now_ns));
-	if (e->shutting && e->shutdown_at_ns > e->clock.now_ns)
+	if (e->shutting && e->shutdown_mode != KVF_SHUTDOWN_CANCEL)
 		at = kvf_min_u64(at, e->shutdown_at_ns);
 	return at;
 }

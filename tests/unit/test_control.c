@@ -70,6 +70,21 @@ static void test_hot_cache(void)
 	rig_close(&r);
 }
 
+/* Said twice it is said once: what is cached goes all the same. */
+static void test_hot_cache_off_twice(void)
+{
+	struct rig r;
+
+	rig_open(&r, &(struct rig_options){ .slots = 16 });
+	store(&r, 1, 4);
+	CU_ASSERT_EQUAL(kvf_set_hot_cache(r.engine, 0), KVF_OK);
+	CU_ASSERT_EQUAL(kvf_set_hot_cache(r.engine, 0), KVF_OK);
+	for (int i = 0; i < 10; i++)
+		kvf_poll(r.engine, NULL, 0);
+	CU_ASSERT_EQUAL(rig_stats(&r).slots_resident, 0);
+	rig_close(&r);
+}
+
 static void test_resize(void)
 {
 	struct kvf_stats s;
@@ -282,6 +297,7 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "frozen", test_frozen },
 		{ "hot_cache", test_hot_cache },
+		{ "hot_cache_off_twice", test_hot_cache_off_twice },
 		{ "resize", test_resize },
 		{ "clear", test_clear },
 		{ "quota_protects", test_quota_protects },

@@ -260,6 +260,35 @@ static void test_stream_ordered(void)
 	end(&r, &d);
 }
 
+/* One that ended with an error has no fence, whatever was issued by then: a host that waits for one does not wait for
+ * ever. */
+static void test_no_fence_after_an_error(void)
+{
+	for (int late = 0; late < 2; late++) {
+		struct kvf_fence_out out;
+		struct kvf_completion c;
+		struct simdev d;
+		struct rig r;
+		uint64_t id;
+
+		begin(&r, &d, dev_rig_options(&d, DEV_RIG_CAPS, (struct rig_options){ .slots = 16 }));
+		d.max_in_flight = late ? 0 : CHUNKS / 2;
+		id = submit_retrieve(&r, KVF_OP_STREAM_ORDERED | (late ? 0 : KVF_OP_LAYERWISE));
+		if (!late)
+			turns(&r);
+		CU_ASSERT_EQUAL(kvf_cancel(r.engine, id), KVF_OK);
+		let_go(&r, &d);
+		c = rig_await(&r, id);
+		CU_ASSERT_EQUAL(c.status, KVF_ECANCELED);
+		for (uint32_t l = 0; l < RIG_LAYERS; l++)
+			CU_ASSERT_EQUAL(kvf_layer_fence(r.engine, id, l, &out), KVF_ENOENT);
+		CU_ASSERT_EQUAL(kvf_fence_release(r.engine, id), KVF_OK);
+		turns(&r);
+		CU_ASSERT_EQUAL(kvf_engine_idle(r.engine), 1);
+		end(&r, &d);
+	}
+}
+
 /* Given back while its copies run: the operation stays until they are over. */
 static void test_released_early(void)
 {
@@ -478,6 +507,7 @@ int main(int argc, char **argv)
 		{ "narrow_device", test_narrow_device },
 		{ "no_fence_for_a_layer", test_no_fence_for_a_layer },
 		{ "stream_ordered", test_stream_ordered },
+		{ "no_fence_after_an_error", test_no_fence_after_an_error },
 		{ "released_early", test_released_early },
 		{ "ends_when_issued", test_ends_when_issued },
 		{ "no_fence_for_the_stream", test_no_fence_for_the_stream },

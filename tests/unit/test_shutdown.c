@@ -144,6 +144,29 @@ static void test_deadline(void)
 	}
 }
 
+/* A deadline that has passed already makes the next turn due: a host that sleeps would wait for what hangs. */
+static void test_deadline_in_the_past(void)
+{
+	static const uint64_t before[] = { 0, 1, 1000 };
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(before); i++) {
+		struct kvf_completion c;
+		uint64_t id = hang_a_retrieve();
+
+		tier_rig_poll(&r, 5);
+		CU_ASSERT(kvf_next_deadline_ns(r.engine) > tier_rig_now);
+		CU_ASSERT_EQUAL(begin(KVF_SHUTDOWN_DRAIN, tier_rig_now - before[i]), KVF_OK);
+		CU_ASSERT(kvf_next_deadline_ns(r.engine) <= tier_rig_now);
+		tier_rig_poll(&r, 2);
+		CU_ASSERT_EQUAL_FATAL(kvf_poll(r.engine, &c, 1), 1);
+		CU_ASSERT(c.op_id == id && c.status == KVF_ECANCELED);
+		tier_rig_poll(&r, 2);
+		CU_ASSERT(kvf_next_deadline_ns(r.engine) > tier_rig_now); /* nor is it due for ever */
+		m.hold = false;
+		end();
+	}
+}
+
 /* Cancelling ends operations and drops what waits to go down; what is in flight is waited for. */
 static void test_cancel(void)
 {
@@ -352,6 +375,7 @@ int main(int argc, char **argv)
 		{ "flush_what_lacks", test_flush_what_lacks },
 		{ "drain", test_drain },
 		{ "deadline", test_deadline },
+		{ "deadline_in_the_past", test_deadline_in_the_past },
 		{ "cancel", test_cancel },
 		{ "flush_raised", test_flush_raised },
 		{ "flush_waits_for_operations", test_flush_waits_for_operations },

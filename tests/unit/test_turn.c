@@ -127,13 +127,16 @@ static void due_by_work(struct kvf_engine *e)
 	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + KVF_NS_PER_S + 1);
 	kvf_list_remove(&link);
 	e->prefetch_rate = (struct kvf_bucket){ 0 };
-	/* A shutdown's own deadline, while it is to come. */
+	/* A shutdown's own deadline, until it has cancelled. */
 	e->shutdown_at_ns = tier_rig_now + 7;
 	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
 	e->shutting = true;
 	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now + 7);
 	e->shutdown_at_ns = tier_rig_now;
+	CU_ASSERT_EQUAL(kvf_engine_deadline(e), tier_rig_now);
+	e->shutdown_mode = KVF_SHUTDOWN_CANCEL;
 	CU_ASSERT_EQUAL(kvf_engine_deadline(e), KVF_NEVER);
+	e->shutdown_mode = KVF_SHUTDOWN_DRAIN;
 	e->shutdown_at_ns = KVF_NEVER;
 	e->shutting = false;
 	/* Idle scrubbing. */
@@ -403,6 +406,69 @@ static void test_dead(void)
 	memtier_free(&m);
 }
 
+/* A dead engine gives back nothing: the test does it, at the end. */
+static struct {
+	void *p[4096];
+	uint32_t n;
+} arena;
+
+static void *arena_alloc(size_t n, void *user)
+{
+	(void)user;
+	if (arena.n == KVF_ARRAY_LEN(arena.p))
+		return NULL;
+	return arena.p[arena.n++] = malloc(n);
+}
+
+static void arena_release(void *p, size_t n, void *user)
+{
+	(void)p;
+	(void)n;
+	(void)user;
+}
+
+/* What device and tiers hold when it dies comes back, and it can be closed then; until then its host is not woken
+ * without need, and afterwards not at all. */
+static void test_dead_with_requests(void)
+{
+	static const struct kvf_allocator allocator = { sizeof(allocator), arena_alloc, arena_release, NULL };
+	struct kvf_completion c;
+	struct kvf_op op;
+
+	tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS, (struct rig_options){ .slots = 16, .allocator = &allocator });
+	m.hold = true;
+	tier_rig_store(&r, 1, 4);
+	tier_rig_poll(&r, 10);
+	kvf_prep_lookup(&op, r.seq, 0, KVF_TIER_CUSTOM, 0);
+	rig_submit(&r, &op);
+	tier_rig_poll(&r, 3);
+	CU_ASSERT_EQUAL(r.engine->n_requests, 8);
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 4 * RIG_CHUNK);
+	rig_submit(&r, &op);
+	tier_rig_poll(&r, 1);
+	CU_ASSERT(r.engine->n_copies > 0);
+	kvf_die(r.engine, "here.c", 7, "what should hold");
+	CU_ASSERT(kvf_next_deadline_ns(r.engine) <= tier_rig_now);
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(kvf_poll(r.engine, &c, 1), 1);
+		CU_ASSERT_EQUAL(c.status, KVF_EINTERNAL);
+	}
+	for (int i = 0; i < 100 && r.engine->n_copies; i++)
+		kvf_poll(r.engine, NULL, 0);
+	CU_ASSERT_EQUAL(r.engine->n_copies, 0);
+	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_EBUSY);
+	CU_ASSERT(kvf_next_deadline_ns(r.engine) > tier_rig_now);
+	m.hold = false;
+	tier_rig_poll(&r, 3);
+	CU_ASSERT_EQUAL(r.engine->n_requests, 0);
+	CU_ASSERT_EQUAL(kvf_next_deadline_ns(r.engine), KVF_NO_DEADLINE);
+	CU_ASSERT_EQUAL(kvf_engine_close(r.engine), KVF_OK);
+	while (arena.n)
+		free(arena.p[--arena.n]);
+	free(r.kv);
+	memtier_free(&m);
+}
+
 /* One that never had an operation dies too. */
 static void test_dead_and_bare(void)
 {
@@ -423,7 +489,7 @@ int main(int argc, char **argv)
 		{ "quiet", test_quiet },       { "due", test_due },
 		{ "timers", test_timers },     { "descriptors", test_descriptors },
 		{ "steps", test_steps },       { "dead", test_dead },
-		{ "dead_and_bare", test_dead_and_bare },
+		{ "dead_and_bare", test_dead_and_bare }, { "dead_with_requests", test_dead_with_requests },
 	};
 
 	return kvf_test_main("turn", tests, KVF_ARRAY_LEN(tests), argc, argv);
