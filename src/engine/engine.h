@@ -88,6 +88,7 @@ struct kvf_tenant {
 	uint32_t salt_hash;
 	uint32_t min, max; /* slots; max 0 = no bound */
 	uint32_t used;	   /* slots its chunks hold */
+	uint32_t leased;   /* of them, with a lease */
 	bool on;
 };
 
@@ -164,6 +165,7 @@ struct kvf_engine {
 	uint32_t retire_cursor, retire_left; /* shrinking: next entry to look at, in use ones seen this round */
 	struct kvf_list want_store;
 	uint32_t n_wants;
+	uint64_t want_serial;
 	struct kvf_slab leases;
 	uint64_t lease_serial;
 
@@ -260,7 +262,7 @@ void kvf_event_tier(struct kvf_engine *e, const struct kvf_tier *tier, bool up);
 /* A slot for the job's class now, free or by eviction; counted against its cap (store) or its tier's (load). KVF_NIL:
  * none, or somebody waits before it. */
 uint32_t kvf_slot_take(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier);
-/* The job's tenant holds all it may, and all of that is in use: waiting is for others. */
+/* The job's tenant holds all it may, and all of that is leased: nothing that ends by itself would make room. */
 bool kvf_slot_hopeless(struct kvf_engine *e, const struct kvf_job *job);
 /* Gives back what take or a grant handed out, before an entry owns it. */
 void kvf_slot_untake(struct kvf_engine *e, uint32_t slot, struct kvf_tier *tier);

@@ -95,6 +95,7 @@ struct kvf_layer_state {
 struct kvf_job {
 	struct kvf_list ready; /* engine->ready */
 	struct kvf_list want;  /* a list of those who wait for a slot */
+	uint64_t want_serial;  /* who came first */
 	struct kvf_list level_link; /* engine->flushes */
 	struct kvf_heap_node deadline;
 	const struct kvf_job_kind *kind;

@@ -110,8 +110,10 @@ void kvf_entry_lease(struct kvf_engine *e, uint32_t entry)
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 
-	if (!en->leases++)
-		e->n_leased++;
+	if (en->leases++)
+		return;
+	e->n_leased++;
+	e->tenant[en->tenant].leased++;
 }
 
 void kvf_entry_unlease(struct kvf_engine *e, uint32_t entry)
@@ -122,6 +124,7 @@ void kvf_entry_unlease(struct kvf_engine *e, uint32_t entry)
 	if (--en->leases)
 		return;
 	e->n_leased--;
+	e->tenant[en->tenant].leased--;
 	kvf_entry_settle(e, entry);
 }
 
@@ -203,7 +206,9 @@ void kvf_slot_untake(struct kvf_engine *e, uint32_t slot, struct kvf_tier *tier)
 
 bool kvf_slot_hopeless(struct kvf_engine *e, const struct kvf_job *job)
 {
-	return kvf_tenant_full(e, job->tenant) && kvf_tenant_victim(e, job->tenant) == KVF_NIL;
+	const struct kvf_tenant *tenant = &e->tenant[job->tenant];
+
+	return kvf_tenant_full(e, job->tenant) && tenant->leased >= tenant->used;
 }
 
 /* ---- waiting ---- */
@@ -229,6 +234,7 @@ void kvf_slot_want(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *t
 		return;
 	job->blocked = true;
 	job->grant_tier = tier;
+	job->want_serial = ++e->want_serial;
 	e->n_wants++;
 	enqueue(tier ? &tier->wants[job->klass] : &e->want_store, job);
 }
@@ -246,39 +252,69 @@ void kvf_slot_unwant(struct kvf_engine *e, struct kvf_job *job)
 	}
 }
 
-static bool grant(struct kvf_engine *e, struct kvf_list *head, struct kvf_tier *tier)
+/* The first in the list whose tenant may take a slot. */
+static struct kvf_job *first_of(struct kvf_list *head, uint64_t stuck)
 {
-	struct kvf_job *job = kvf_list_entry(head->next, struct kvf_job, want);
-	uint32_t slot = obtain(e, job->tenant);
+	struct kvf_list *node;
 
-	if (slot == KVF_NIL)
-		return false;
+	kvf_list_for_each(node, head) {
+		struct kvf_job *job = kvf_list_entry(node, struct kvf_job, want);
+
+		if (!(stuck & 1ull << job->tenant))
+			return job;
+	}
+	return NULL;
+}
+
+/* Whose turn it is in a class: the most urgent, and of these who has waited longest, whatever his tier. */
+static struct kvf_job *next_waiting(struct kvf_engine *e, enum kvf_class klass, uint64_t stuck)
+{
+	struct kvf_job *best = NULL;
+
+	if (klass == KVF_CLASS_STORE)
+		return e->n_copying < e->cap_copying ? first_of(&e->want_store, stuck) : NULL;
+	for (uint32_t t = 0; t < e->n_tiers; t++) {
+		struct kvf_tier *tier = &e->tier[t];
+		struct kvf_job *job = tier_has_room(tier) ? first_of(&tier->wants[klass], stuck) : NULL;
+
+		if (job && (!best || rank(job) < rank(best) ||
+			    (rank(job) == rank(best) && job->want_serial < best->want_serial)))
+			best = job;
+	}
+	return best;
+}
+
+/* Ends the waiting, with a slot or to see for himself that there will be none. */
+static void wake(struct kvf_engine *e, struct kvf_job *job, uint32_t slot)
+{
 	kvf_list_remove(&job->want);
 	job->blocked = false;
 	job->granted = slot;
 	e->n_wants--;
-	count_taken(e, tier);
+	if (slot != KVF_NIL)
+		count_taken(e, job->grant_tier);
 	kvf_job_ready(e, job);
-	return true;
 }
 
 void kvf_slots_serve(struct kvf_engine *e)
 {
-	if (!e->n_wants)
-		return;
-	for (int klass = KVF_CLASS_RETRIEVE; klass <= KVF_CLASS_PREFETCH; klass++) {
-		for (uint32_t t = 0; t < e->n_tiers; t++) {
-			struct kvf_tier *tier = &e->tier[t];
+	uint64_t stuck = 0; /* tenants that hold all they may and use it: others need not wait for them */
 
-			while (!kvf_list_empty(&tier->wants[klass]) && tier_has_room(tier)) {
-				if (!grant(e, &tier->wants[klass], tier))
-					return;
-			}
+	_Static_assert(KVF_MAX_TENANTS <= 64, "a bit for each tenant");
+	for (int klass = KVF_CLASS_RETRIEVE; e->n_wants && klass < KVF_CLASSES; klass++) {
+		struct kvf_job *job;
+
+		while ((job = next_waiting(e, (enum kvf_class)klass, stuck))) {
+			uint32_t slot = obtain(e, job->tenant);
+
+			if (slot == KVF_NIL && !kvf_tenant_full(e, job->tenant))
+				return;
+			/* A slot counts for its tenant when it is used: so one at a time where there is a bound. */
+			if (slot == KVF_NIL || e->tenant[job->tenant].max)
+				stuck |= 1ull << job->tenant;
+			if (slot != KVF_NIL || kvf_slot_hopeless(e, job))
+				wake(e, job, slot);
 		}
-	}
-	while (!kvf_list_empty(&e->want_store) && e->n_copying < e->cap_copying) {
-		if (!grant(e, &e->want_store, NULL))
-			return;
 	}
 }
 

@@ -66,6 +66,7 @@ static void count_spills(struct kvf_engine *e, struct holds *h)
 
 static int check_entries(struct kvf_engine *e, const struct holds *h)
 {
+	uint32_t used[KVF_MAX_TENANTS] = { 0 }, held[KVF_MAX_TENANTS] = { 0 };
 	uint32_t resident = 0, leased = 0, slots = 0;
 
 	for (uint32_t i = 0; i < e->index.used; i++) {
@@ -77,6 +78,8 @@ static int check_entries(struct kvf_engine *e, const struct holds *h)
 		slots++;
 		resident += en->state == KVF_ENTRY_RESIDENT;
 		leased += en->leases > 0;
+		used[en->tenant]++;
+		held[en->tenant] += en->leases > 0;
 		/* A fill holds one pin; a doomed entry may still have its orphaned fill. */
 		if (en->xfer != KVF_NIL && !en->tiers_want)
 			fills = 1;
@@ -91,6 +94,11 @@ static int check_entries(struct kvf_engine *e, const struct holds *h)
 					  h->leases[i]);
 		if (en->state == KVF_ENTRY_DOOMED && !en->pins && !en->leases)
 			return kvf_refuse(e, KVF_EINTERNAL, "entry %u is doomed and held by nobody", i);
+	}
+	for (uint32_t t = 0; t < e->n_tenants; t++) {
+		if (used[t] != e->tenant[t].used || held[t] != e->tenant[t].leased)
+			return kvf_refuse(e, KVF_EINTERNAL, "tenant %u: %u slots, %u leased; counted %u and %u", t,
+					  used[t], held[t], e->tenant[t].used, e->tenant[t].leased);
 	}
 	if (resident != e->n_resident || leased != e->n_leased)
 		return kvf_refuse(e, KVF_EINTERNAL, "%u resident and %u leased, counted %u and %u", resident, leased,

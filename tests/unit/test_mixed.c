@@ -278,6 +278,134 @@ static void test_dropped_in_slices(void)
 	close_tiers();
 }
 
+/* Sequence 1: `each` chunks in RAM, as many behind them in the first tier alone, and in the second. */
+static void spread(uint32_t each)
+{
+	struct kvf_op op;
+
+	for (uint32_t t = 2; t-- > 0;) {
+		for (uint32_t i = 0; i < 2; i++)
+			e->tier[i].off = i != t;
+		tier_rig_store(&r, 1, (t + 2) * each);
+		tier_rig_flush(&r);
+		kvf_prep_remove(&op, r.seq, 0, (t + 2) * each * RIG_CHUNK, KVF_TIER_RAM);
+		rig_run(&r, &op);
+		e->tier[1 - t].off = false;
+		kvf_prep_remove(&op, r.seq, 0, (t + 1) * each * RIG_CHUNK, t ? KVF_TIER_REMOTE : KVF_TIER_CUSTOM);
+		rig_run(&r, &op);
+	}
+	e->tier[0].off = e->tier[1].off = true;
+	tier_rig_store(&r, 1, each);
+	e->tier[0].off = e->tier[1].off = false;
+	rig_tokens(&r, 1, 3 * each * RIG_CHUNK);
+	rig_compute(&r, 3 * each * RIG_CHUNK);
+	rig_wipe(&r);
+}
+
+/* A prompt of which a part is in RAM, a part in a near tier, and a part in a far one that takes its time to say so: what
+ * is known arrives meanwhile, and the rest when it is known. */
+static void test_overlap(void)
+{
+	struct kvf_completion c;
+	struct kvf_op op;
+	uint64_t id;
+
+	open_tiers(2, 64);
+	e->tier[1].bit = KVF_TIER_REMOTE;
+	spread(4);
+	m[1].hold = true;
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 12 * RIG_CHUNK);
+	op.flags = KVF_OP_PROGRESS;
+	id = rig_submit(&r, &op);
+	tier_rig_poll(&r, 50);
+	CU_ASSERT_EQUAL(m[1].n_held, 4);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 8 * RIG_CHUNK), 0);
+	CU_ASSERT_EQUAL_FATAL(kvf_poll(e, &c, 1), 1);
+	CU_ASSERT_EQUAL(c.kind, KVF_PROGRESS);
+	CU_ASSERT_EQUAL(c.tokens, 8 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(kvf_verify(e), KVF_OK);
+	m[1].hold = false;
+	c = rig_await(&r, id);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_NONE);
+	CU_ASSERT_EQUAL(c.tokens, 12 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.ram_tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 12 * RIG_CHUNK), 0);
+	close_tiers();
+}
+
+/* A far tier that says nothing at all: what RAM and the near tier have counts, for lookup, retrieve and prefetch. */
+static void test_late_is_a_miss(void)
+{
+	for (int k = 0; k < 3; k++) {
+		struct kvf_completion c;
+		struct kvf_op op;
+		uint64_t id;
+
+		open_tiers(2, 64);
+		e->tier[1].bit = KVF_TIER_REMOTE;
+		spread(4);
+		m[1].hold = true;
+		rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 12 * RIG_CHUNK);
+		if (k == 0)
+			kvf_prep_lookup(&op, r.seq, RIG_CHUNK, 0, KVF_NS_PER_S);
+		else if (k == 1)
+			kvf_prep_prefetch(&op, r.seq, 0, 12 * RIG_CHUNK, 0);
+		op.deadline_ns = tier_rig_now + KVF_NS_PER_S;
+		id = rig_submit(&r, &op);
+		tier_rig_poll(&r, 50);
+		tier_rig_now += KVF_NS_PER_S;
+		c = rig_await(&r, id);
+		CU_ASSERT_EQUAL(c.status, KVF_ETIMEDOUT);
+		CU_ASSERT_EQUAL(c.reason, KVF_REASON_LATE);
+		CU_ASSERT_EQUAL(c.tokens, 8 * RIG_CHUNK);
+		if (k == 0) {
+			CU_ASSERT_EQUAL(c.usable, 8 * RIG_CHUNK);
+			CU_ASSERT_EQUAL(c.need, 7 * RIG_CHUNK);
+			CU_ASSERT_EQUAL(c.ram_tokens, 4 * RIG_CHUNK);
+			CU_ASSERT_EQUAL(c.lease_id, 0);
+		} else if (k == 1) {
+			CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), 8 * RIG_CHUNK);
+		} else {
+			CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 8 * RIG_CHUNK), 0);
+		}
+		/* Cancelled, a lookup knows nothing. */
+		kvf_prep_lookup(&op, r.seq, 0, 0, 0);
+		id = rig_submit(&r, &op);
+		tier_rig_poll(&r, 10);
+		CU_ASSERT_EQUAL(kvf_cancel(e, id), KVF_OK);
+		CU_ASSERT_EQUAL(rig_await(&r, id).tokens, 0);
+		m[1].hold = false;
+		tier_rig_poll(&r, 10);
+		close_tiers();
+	}
+}
+
+/* What arrives early and fails ends the prefix there, whatever the far tier says afterwards. */
+static void test_early_failure(void)
+{
+	struct kvf_completion c;
+	struct kvf_op op;
+	uint64_t id;
+
+	open_tiers(2, 64);
+	e->tier[1].bit = KVF_TIER_REMOTE;
+	spread(4);
+	m[1].hold = true;
+	m[0].fail = KVF_EIO;
+	m[0].fail_kind = KVF_REQ_GET;
+	rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, 12 * RIG_CHUNK);
+	id = rig_submit(&r, &op);
+	tier_rig_poll(&r, 50);
+	m[1].hold = false;
+	c = rig_await(&r, id);
+	CU_ASSERT_EQUAL(c.status, KVF_OK);
+	CU_ASSERT_EQUAL(c.tokens, 4 * RIG_CHUNK);
+	CU_ASSERT_EQUAL(c.reason, KVF_REASON_TIER);
+	CU_ASSERT_EQUAL(rig_mismatches(&r, 0, 4 * RIG_CHUNK), 0);
+	close_tiers();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -290,6 +418,9 @@ int main(int argc, char **argv)
 		{ "least_pool", test_least_pool },
 		{ "remove_from_one", test_remove_from_one },
 		{ "dropped_in_slices", test_dropped_in_slices },
+		{ "overlap", test_overlap },
+		{ "late_is_a_miss", test_late_is_a_miss },
+		{ "early_failure", test_early_failure },
 	};
 
 	return kvf_test_main("mixed", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -192,7 +192,7 @@ static void test_order(void)
 		uint8_t priority, turn;
 	} as[CROWD] = {
 		{ { KVF_CLASS_STORE, -1 }, KVF_PRIO_LOW, 7 },	   { { KVF_CLASS_STORE, -1 }, KVF_PRIO_NORMAL, 6 },
-		{ { KVF_CLASS_PREFETCH, 1 }, KVF_PRIO_NORMAL, 5 }, { { KVF_CLASS_PREFETCH, 0 }, KVF_PRIO_LOW, 4 },
+		{ { KVF_CLASS_PREFETCH, 1 }, KVF_PRIO_NORMAL, 4 }, { { KVF_CLASS_PREFETCH, 0 }, KVF_PRIO_LOW, 5 },
 		{ { KVF_CLASS_RETRIEVE, 0 }, KVF_PRIO_NORMAL, 1 }, { { KVF_CLASS_RETRIEVE, 0 }, KVF_PRIO_LOW, 2 },
 		{ { KVF_CLASS_RETRIEVE, 0 }, KVF_PRIO_HIGH, 0 },   { { KVF_CLASS_RETRIEVE, 1 }, KVF_PRIO_LOW, 3 },
 	};
