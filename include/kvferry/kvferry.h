@@ -455,8 +455,8 @@ struct kvf_completion {
 	uint8_t level;	/* store: the level that all `tokens` reached */
 	uint8_t reason; /* enum kvf_reason */
 	int32_t status; /* KVF_OK also for a miss; KVF_ECANCELED, KVF_ETIMEDOUT, KVF_EDROPPED, KVF_EDEVLOST, ... */
-	/* lookup: the hit. retrieve, prefetch: delivered, from first_token on. store: tokens of the span at `level`.
-	 * pin, unpin, demote, remove, flush: tokens concerned. */
+	/* lookup: the hit, as far as it was known at the deadline. retrieve, prefetch: delivered, from first_token on.
+	 * store: tokens of the span at `level`. pin, unpin, demote, remove, clear: tokens concerned. flush: 0. */
 	uint32_t tokens;
 	/* lookup: min(hit, length-1): the last token is always computed; with skip_last_n_tokens the last n are */
 	uint32_t usable;

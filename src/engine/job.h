@@ -146,6 +146,8 @@ struct kvf_job {
 	struct kvf_list moves;
 	uint32_t n_moves, n_copying;
 	uint32_t cursor;  /* next chunk to begin */
+	uint32_t planned; /* retrieve, prefetch: behind the last chunk that may be begun */
+	bool early;	  /* some were begun before the plan ended */
 	uint32_t prefix;  /* chunks done without a gap, from first_chunk */
 	uint32_t limit;	  /* first chunk known to fail: the prefix ends here */
 	uint32_t in_ram;  /* tokens found in RAM */
@@ -216,6 +218,8 @@ void kvf_moves_drop(struct kvf_engine *e, struct kvf_job *job);
 void kvf_plan_forget(struct kvf_engine *e, struct kvf_tier *tier, const struct kvf_tier_req *of);
 /* Finds where chunks [first_chunk, end_chunk) are: AGAIN when known (job->limit, job->where), else YIELD or WAIT. */
 enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job);
+/* Behind the last chunk whose place is known, and that of all before it: all that may be used before the plan ends. */
+uint32_t kvf_plan_known(struct kvf_job *job);
 /* Removes chunks [first_chunk, end_chunk) from every tier asked for: AGAIN when all answered. */
 enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job);
 void kvf_plan_stop(struct kvf_engine *e, struct kvf_job *job);

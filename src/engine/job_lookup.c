@@ -113,7 +113,17 @@ static uint32_t known_tokens(const struct kvf_engine *e, const struct kvf_job *j
 {
 	uint32_t end = kvf_job_end_of_hit(job);
 
-	return job->stop ? 0 : (uint32_t)kvf_job_span_tokens(e, job, end - job->first_chunk);
+	if (job->stop && job->code != KVF_OP_LOOKUP)
+		return 0;
+	return (uint32_t)kvf_job_span_tokens(e, job, end - job->first_chunk);
+}
+
+/* A lookup whose time is up says what is known by then: what comes late is a miss. */
+static void stop_lookup(struct kvf_engine *e, struct kvf_job *job)
+{
+	(void)e;
+	if (job->stop)
+		job->limit = job->stop == KVF_ETIMEDOUT ? kvf_plan_known(job) : job->first_chunk;
 }
 
 static void seal(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
@@ -173,5 +183,5 @@ static const struct kvf_job_step steps[] = {
 	[LEASE] = { "lease", lease, 0 },
 };
 
-const struct kvf_job_kind kvf_job_lookup = { "lookup", steps, KVF_ARRAY_LEN(steps), NULL, report_lookup };
+const struct kvf_job_kind kvf_job_lookup = { "lookup", steps, KVF_ARRAY_LEN(steps), stop_lookup, report_lookup };
 const struct kvf_job_kind kvf_job_pin = { "pin", steps, KVF_ARRAY_LEN(steps), NULL, report_pin };

@@ -297,7 +297,7 @@ static void begin_more(struct kvf_engine *e, struct kvf_job *job)
 {
 	if (job->blocked || !begin_again(e, job))
 		return;
-	while (job->n_moves < KVF_MOVE_WINDOW && job->cursor < job->end_chunk && job->cursor < job->limit) {
+	while (job->n_moves < KVF_MOVE_WINDOW && job->cursor < job->planned && job->cursor < job->limit) {
 		struct kvf_move *move = kvf_move_new(e, job, job->cursor);
 
 		if (!move) {
@@ -371,10 +371,44 @@ static bool all_issued(const struct kvf_engine *e, const struct kvf_job *job)
 
 /* ---- the steps ---- */
 
+/* Takes in what happened to the moves, and begins more. True: there is something to do at once. */
+static bool go_on(struct kvf_engine *e, struct kvf_job *job)
+{
+	collect(e, job);
+	begin_more(e, job);
+	/* A slot that was granted for a chunk somebody else brought meanwhile. */
+	if (!job->blocked)
+		kvf_slot_unwant(e, job);
+	return has_news(job);
+}
+
+static bool is_enough(const struct kvf_engine *e, const struct kvf_job *job, uint32_t end)
+{
+	return kvf_min_u64((uint64_t)end * e->chunk_size, job->end_token) >= e->min_retrieve_tokens;
+}
+
+/* What is known already need not wait for what a slow tier says about the rest. */
+static bool begin_early(struct kvf_engine *e, struct kvf_job *job)
+{
+	uint32_t known = kvf_plan_known(job);
+
+	if (!job->plan_tier || known == job->first_chunk || job->flags & KVF_OP_LAYERWISE)
+		return false;
+	if (job->code == KVF_OP_RETRIEVE && !is_enough(e, job, known))
+		return false;
+	if (!job->early)
+		job->cursor = job->first_chunk;
+	job->early = true;
+	job->planned = known;
+	return go_on(e, job);
+}
+
 static enum kvf_step_result plan(struct kvf_engine *e, struct kvf_job *job)
 {
 	enum kvf_step_result r = kvf_plan_step(e, job);
 
+	if (r == KVF_STEP_WAIT && begin_early(e, job))
+		return KVF_STEP_AGAIN;
 	if (r != KVF_STEP_AGAIN)
 		return r;
 	if (job->reason == KVF_REASON_MEMORY)
@@ -416,14 +450,16 @@ static enum kvf_step_result touch(struct kvf_engine *e, struct kvf_job *job)
 {
 	uint32_t end = kvf_job_end_of_hit(job);
 
-	if (job->code == KVF_OP_RETRIEVE && end > job->first_chunk &&
-	    kvf_min_u64((uint64_t)end * e->chunk_size, job->end_token) < e->min_retrieve_tokens) {
+	/* What was begun early was enough when it began. */
+	if (job->code == KVF_OP_RETRIEVE && end > job->first_chunk && !job->early && !is_enough(e, job, end)) {
 		job->limit = end = job->first_chunk;
 		job->reason = KVF_REASON_POLICY;
 	}
 	if (!kvf_job_touch(e, job, end))
 		return KVF_STEP_YIELD;
-	job->cursor = job->first_chunk;
+	if (!job->early)
+		job->cursor = job->first_chunk;
+	job->planned = job->end_chunk;
 	choose_layerwise(e, job);
 	kvf_job_goto(e, job, MOVE);
 	return KVF_STEP_AGAIN;
@@ -431,12 +467,7 @@ static enum kvf_step_result touch(struct kvf_engine *e, struct kvf_job *job)
 
 static enum kvf_step_result move(struct kvf_engine *e, struct kvf_job *job)
 {
-	collect(e, job);
-	begin_more(e, job);
-	/* A slot that was granted for a chunk somebody else brought meanwhile. */
-	if (!job->blocked)
-		kvf_slot_unwant(e, job);
-	if (has_news(job))
+	if (go_on(e, job))
 		return KVF_STEP_AGAIN;
 	if (kvf_job_has_tail(job) && all_issued(e, job) && issue_all_layers(e, job)) {
 		if (job->n_moves)

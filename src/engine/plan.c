@@ -113,7 +113,8 @@ static bool ask_tier(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier 
 static enum kvf_step_result plan_end(struct kvf_job *job)
 {
 	advance_known(job, n_chunks(job));
-	if (job->plan_known < n_chunks(job)) {
+	/* What was begun early may have failed before. */
+	if (job->plan_known < n_chunks(job) && job->first_chunk + job->plan_known < job->limit) {
 		job->limit = job->first_chunk + job->plan_known;
 		job->reason = job->plan_failed == KVF_PLAN_MEMORY ? KVF_REASON_MEMORY :
 			      job->plan_failed		      ? KVF_REASON_TIER :
@@ -131,6 +132,13 @@ static int alloc_where(struct kvf_engine *e, struct kvf_job *job)
 		return KVF_ENOMEM;
 	job->where_bytes = n_chunks(job);
 	return KVF_OK;
+}
+
+uint32_t kvf_plan_known(struct kvf_job *job)
+{
+	if (job->where)
+		advance_known(job, job->plan_tier ? n_chunks(job) : job->plan_cursor);
+	return job->first_chunk + job->plan_known;
 }
 
 enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job)
@@ -151,12 +159,11 @@ enum kvf_step_result kvf_plan_step(struct kvf_engine *e, struct kvf_job *job)
 	while (job->plan_known < n_chunks(job) && job->plan_tier <= e->n_tiers) {
 		struct kvf_tier *tier = &e->tier[job->plan_tier - 1];
 
-		if (may_ask(e, job, tier)) {
-			if (!ask_tier(e, job, tier))
-				return job->n_asks >= KVF_ASK_WINDOW ? KVF_STEP_WAIT : KVF_STEP_YIELD;
-			if (job->n_asks)
-				return KVF_STEP_WAIT;
-		}
+		if (may_ask(e, job, tier) && !ask_tier(e, job, tier))
+			return job->n_asks >= KVF_ASK_WINDOW ? KVF_STEP_WAIT : KVF_STEP_YIELD;
+		/* Also of a tier that may not be asked any more. */
+		if (job->n_asks)
+			return KVF_STEP_WAIT;
 		advance_known(job, n_chunks(job));
 		job->plan_tier++;
 		job->plan_cursor = job->plan_known;
@@ -182,12 +189,10 @@ enum kvf_step_result kvf_plan_remove(struct kvf_engine *e, struct kvf_job *job)
 	while (job->plan_tier <= e->n_tiers) {
 		struct kvf_tier *tier = &e->tier[job->plan_tier - 1];
 
-		if (may_ask(e, job, tier)) {
-			if (!ask_tier(e, job, tier))
-				return job->n_asks >= KVF_ASK_WINDOW ? KVF_STEP_WAIT : KVF_STEP_YIELD;
-			if (job->n_asks)
-				return KVF_STEP_WAIT;
-		}
+		if (may_ask(e, job, tier) && !ask_tier(e, job, tier))
+			return job->n_asks >= KVF_ASK_WINDOW ? KVF_STEP_WAIT : KVF_STEP_YIELD;
+		if (job->n_asks)
+			return KVF_STEP_WAIT;
 		memset(job->where, KVF_AT_UNKNOWN, job->where_bytes);
 		job->plan_tier++;
 		job->plan_cursor = 0;
