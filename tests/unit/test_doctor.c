@@ -117,11 +117,11 @@ static void test_free_page_reporting(void)
 	const char *file = machine("max_local_cpu_size: 0.25\n");
 
 	for (size_t i = 0; i < KVF_ARRAY_LEN(cases); i++) {
-		put(REPORTING, cases[i].order);
+		file_write_below(dir, REPORTING, cases[i].order);
 		(void)run(file, "--root", dir, NULL);
 		CU_ASSERT_EQUAL(strstr(output, "free page reporting") != NULL, cases[i].used);
 	}
-	put(REPORTING, "9\n");
+	file_write_below(dir, REPORTING, "9\n");
 	CU_ASSERT_EQUAL(run(file, "--root", dir, NULL), 1);
 	CU_ASSERT(says("degraded", "free memory", "virtual machine"));
 }
