@@ -233,8 +233,14 @@ KVF_API int kvf_engine_shutdown(struct kvf_engine *engine, enum kvf_shutdown_mod
 /* 1: nothing is in flight and every completion was reaped; 0 otherwise. */
 KVF_API int kvf_engine_idle(const struct kvf_engine *engine);
 
-/* Frees the engine, its pool and its sequences. KVF_EBUSY while anything is in flight: then nothing happened. May block
- * for the unlocking of the pool. */
+/*
+ * Frees the engine, its pool and its sequences. KVF_EBUSY while anything is in flight: then nothing happened. May block
+ * for the unlocking of the pool, and for the disk tier's own transfers and syncs: up to ten seconds from the last one
+ * that ended. Those that a dead device never ends are left to the kernel, since no call takes them back: their memory,
+ * their ring with its descriptor and the locks of local_disk stay with the process until it ends, a warning in the log
+ * says so, and an engine with the same directories gets KVF_EBUSY. The process itself is gone only when the device has
+ * let go.
+ */
 KVF_API int kvf_engine_close(struct kvf_engine *engine);
 
 /* Text for the last refusal on this engine: field, value, bound. "" if none. Valid until the next call. */

@@ -63,7 +63,9 @@ int kvf_aio_start(struct kvf_aio *aio, const struct kvf_aio_ops *ops, void *arg)
 
 void kvf_aio_fini(struct kvf_aio *aio)
 {
-	if (aio->ops)
+	if (aio->ops && aio->n_kernel && aio->ops->leave)
+		aio->ops->leave(aio, aio->state);
+	else if (aio->ops)
 		aio->ops->close(aio, aio->state);
 	aio->ops = NULL;
 }

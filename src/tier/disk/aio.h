@@ -63,7 +63,10 @@ struct kvf_aio_ops {
 	/* 0 or -errno; on 0 *state is set and *event_fd is a descriptor that becomes readable with
 	 * completions, or -1. */
 	int (*open)(struct kvf_aio *aio, void *arg, void **state, int *event_fd);
+	/* Nothing is in the kernel. */
 	void (*close)(struct kvf_aio *aio, void *state);
+	/* Something is, and does not end: takes down only what does not wait for it. NULL: close does not wait. */
+	void (*leave)(struct kvf_aio *aio, void *state);
 	/* Takes the operation (op->now, op->offset). false: full for now. Completes with
 	 * kvf_aio_finish(). */
 	bool (*start)(struct kvf_aio *aio, void *state, struct kvf_aio_op *op);
@@ -103,7 +106,11 @@ void kvf_aio_init(struct kvf_aio *aio, struct kvf_mem *mem, uint32_t depth, uint
 int kvf_aio_probe(const struct kvf_aio_ops *ops, struct kvf_mem *mem, uint32_t depth);
 /* From now on through `ops`. 0 or -errno. */
 int kvf_aio_start(struct kvf_aio *aio, const struct kvf_aio_ops *ops, void *arg);
-/* Nothing may be in the kernel; what is pending is forgotten. */
+/*
+ * What is pending is forgotten. What is in the kernel stays there, and with it the back end's ring, which only the end
+ * of the process takes down then: no call gives up a transfer to a dead device, and those that take down a ring wait
+ * for it. The memory that such transfers use must stay.
+ */
 void kvf_aio_fini(struct kvf_aio *aio);
 
 void kvf_aio_queue(struct kvf_aio *aio, struct kvf_aio_op *op);

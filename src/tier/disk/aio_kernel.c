@@ -75,6 +75,16 @@ static void kernel_close(struct kvf_aio *aio, void *state)
 	kvf_mem_free(aio->mem, s, sizeof(*s));
 }
 
+/* io_destroy() waits for what is under way, without end and without a signal that gets through. The kernel has copied
+ * the iocbs, and holds the eventfd itself. */
+static void kernel_leave(struct kvf_aio *aio, void *state)
+{
+	struct kernel_state *s = state;
+
+	close(s->event_fd);
+	kvf_mem_free(aio->mem, s, sizeof(*s));
+}
+
 static bool kernel_start(struct kvf_aio *aio, void *state, struct kvf_aio_op *op)
 {
 	struct kernel_state *s = state;
@@ -206,6 +216,7 @@ const struct kvf_aio_ops kvf_aio_kernel = {
 	.name = "libaio",
 	.open = kernel_open,
 	.close = kernel_close,
+	.leave = kernel_leave,
 	.start = kernel_start,
 	.pump = kernel_pump,
 	.wait = kernel_wait,

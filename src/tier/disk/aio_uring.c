@@ -108,6 +108,15 @@ static void uring_close(struct kvf_aio *aio, void *state)
 	kvf_mem_free(aio->mem, s, sizeof(*s));
 }
 
+/* Kernels up to 5.6 wait for what is under way when a ring's descriptor is closed: it stays open. */
+static void uring_leave(struct kvf_aio *aio, void *state)
+{
+	struct uring_state *s = state;
+
+	close(s->event_fd);
+	kvf_mem_free(aio->mem, s, sizeof(*s));
+}
+
 /* One system call for both directions: what was filled in goes out, what is done comes in. None
  * when there is neither. */
 static void enter(struct kvf_aio *aio, struct uring_state *s)
@@ -200,6 +209,7 @@ const struct kvf_aio_ops kvf_aio_uring = {
 	.name = "io_uring",
 	.open = uring_open,
 	.close = uring_close,
+	.leave = uring_leave,
 	.start = uring_start,
 	.pump = uring_pump,
 	.wait = uring_wait,

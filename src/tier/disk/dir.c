@@ -289,7 +289,8 @@ void kvf_disk_dirs_close(struct kvf_disk *d)
 	for (uint32_t i = 0; i < d->n_dirs; i++) {
 		struct kvf_disk_dir *dir = &d->dir[i];
 
-		if (dir->lock_fd >= 0)
+		/* Whoever opens it next must not meet a write of ours that is still under way. */
+		if (dir->lock_fd >= 0 && !d->left)
 			close(dir->lock_fd);
 		if (dir->fd >= 0)
 			close(dir->fd);

@@ -318,6 +318,7 @@ static int disk_open(
 	int rc;
 
 	d->host = host;
+	d->left = false;
 	kvf_aio_init(&d->aio, d->mem, d->params.depth ? d->params.depth : DEPTH,
 		d->params.depth_bytes ? d->params.depth_bytes : DEPTH_BYTES);
 	d->aio.migrating = d->params.migrating;
@@ -353,12 +354,17 @@ static void disk_close(void *self)
 	if (d->watching)
 		(void)d->host->watch(d->host, &d->watch, d->aio.event_fd, 0);
 	d->watching = false;
-	/* Only work of our own can be in flight: it ends, or its memory stays with the kernel. Twice: what was written
-	 * behind a sync that is under way needs another. */
-	for (int i = 0; d->aio.ops && i < 2 && d->pages; i++) {
+	/* Only work of our own can be in flight. Twice: what was written behind a sync under way needs another. */
+	for (int i = 0; d->aio.ops && i < 2 && !d->left; i++) {
 		kvf_disk_sync_interval(d, KVF_NEVER);
-		if (!kvf_aio_drain(&d->aio))
-			d->pages = NULL;
+		d->left = !kvf_aio_drain(&d->aio) && d->aio.n_kernel;
+	}
+	if (d->left) {
+		kvf_disk_say(d, KVF_LOG_WARNING,
+			"%u transfers do not end: their memory, their ring and the locks of the directories stay "
+			"with this process until it ends",
+			d->aio.n_kernel);
+		d->pages = NULL;
 	}
 	close_all(d);
 	d->open = false;

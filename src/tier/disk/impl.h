@@ -106,6 +106,7 @@ struct kvf_disk {
 	size_t dirs_bytes;
 	struct kvf_tier_host *host;
 	bool open;
+	bool left; /* closed with transfers in the kernel that do not end */
 
 	/* geometry and identity */
 	uint8_t fingerprint[KVF_KEY_BYTES];
