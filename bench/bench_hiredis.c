@@ -77,7 +77,7 @@ static bool hiredis_get(unsigned key, uint8_t *into, size_t n)
 int main(int argc, char **argv)
 {
 	static const struct resp_bench_client client = { "hiredis", hiredis_open, hiredis_close, hiredis_set,
-							 hiredis_get };
+							 hiredis_get, false };
 
 	printf("hiredis %d.%d.%d\n", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
 	return resp_bench_main("bench_hiredis", &client, argc, argv);

@@ -89,7 +89,7 @@ static bool bare_get(unsigned key, uint8_t *into, size_t size)
 
 int main(int argc, char **argv)
 {
-	static const struct resp_bench_client client = { "bare", bare_open, bare_close, bare_set, bare_get };
+	static const struct resp_bench_client client = { "bare", bare_open, bare_close, bare_set, bare_get, false };
 
 	return resp_bench_main("bench_resp", &client, argc, argv);
 }

@@ -15,6 +15,7 @@
 #include "base/hist.h"
 #include "bench_stats.h"
 #include "loop/loop.h"
+#include "tests/support/tls_server.h"
 #include "tier/resp/tier.h"
 #include "tool.h"
 
@@ -43,6 +44,8 @@ struct bench {
 	uint64_t checksum; /* of its payload */
 	struct kvf_hist turns; /* thread-CPU */
 	struct redis server;
+	struct tls_server tls; /* how its certificates are made */
+	int port;
 };
 
 static struct bench b;
@@ -124,7 +127,9 @@ static void open_tier(bool raw)
 
 	kvf_resp_options_init(&o);
 	memcpy(o.host, "127.0.0.1", 10);
-	o.port = (uint16_t)b.server.port;
+	o.port = (uint16_t)b.port;
+	o.tls = b.other->tls;
+	snprintf(o.ca_file, sizeof(o.ca_file), "%s", b.other->tls ? b.tls.ca : "");
 	o.connections = 1;
 	o.format = raw ? KVF_RESP_RAW : KVF_RESP_TWO_KEY;
 	o.verify = raw ? KVF_RESP_NO_VERIFY : KVF_RESP_AUTO;
@@ -226,7 +231,7 @@ static void renew(bool raw, bool set, unsigned ops)
 		close_tier();
 		b.other->close();
 	}
-	if (!b.other->open(b.server.port))
+	if (!b.other->open(b.port))
 		die("no connection");
 	open_tier(raw);
 	slice(true, set, ops);
@@ -384,6 +389,16 @@ static void set_cores(void)
 	pin(b.server.pid, last);
 }
 
+static bool start_server(void)
+{
+	if (b.other->tls && !tls_server_prepare(&b.tls, "IP:127.0.0.1", "no"))
+		return false;
+	if (!redis_start(&b.server, b.server_program, b.other->tls ? b.tls.args : NULL))
+		return false;
+	b.port = b.other->tls ? (int)strtol(b.tls.port, NULL, 10) : b.server.port;
+	return true;
+}
+
 int resp_bench_main(const char *program, const struct resp_bench_client *other, int argc, char **argv)
 {
 	static const unsigned sizes[] = { 1, 4, 16, 64 };
@@ -397,7 +412,7 @@ int resp_bench_main(const char *program, const struct resp_bench_client *other, 
 	set_allocators();
 	kvf_mem_init(&b.mem, NULL);
 	b.slot = aligned_alloc(4096, 65u * (size_t)MIB);
-	if (!b.slot || !redis_start(&b.server, b.server_program, NULL))
+	if (!b.slot || !start_server())
 		return 1;
 	set_cores();
 	printf("%s, %u pairs of slices of %u MiB, allocators: %s, cores: %s\n", b.server_program, b.pairs, b.slice_mib,

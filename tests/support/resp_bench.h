@@ -20,6 +20,7 @@ struct resp_bench_client {
 	bool (*set)(unsigned key, const uint8_t *value, size_t n);
 	/* The value's bytes, there when it returns. Behind `into` two more bytes may be written. */
 	bool (*get)(unsigned key, uint8_t *into, size_t n);
+	bool tls; /* both talk TLS with the server, whose certificate ours checks */
 };
 
 extern const char resp_bench_usage[];

@@ -26,15 +26,9 @@ static bool make_certs(struct tls_server *s, const char *alt)
 	return true;
 }
 
-bool tls_server_begin(struct tls_server *s, const char *alt, const char *both)
+bool tls_server_prepare(struct tls_server *s, const char *alt, const char *both)
 {
 	memset(s, 0, sizeof(*s));
-	if (!redis_have("redis-server"))
-		return false;
-#ifndef HAVE_LIBSSL
-	kvf_test_skip("built without libssl");
-	return false;
-#endif
 	if (!make_certs(s, alt))
 		return false;
 	snprintf(s->port, sizeof(s->port), "%d", redis_free_port());
@@ -49,7 +43,18 @@ bool tls_server_begin(struct tls_server *s, const char *alt, const char *both)
 	s->args[7] = s->ca;
 	s->args[8] = "--tls-auth-clients";
 	s->args[9] = both;
-	return redis_start(&s->redis, "redis-server", s->args);
+	return true;
+}
+
+bool tls_server_begin(struct tls_server *s, const char *alt, const char *both)
+{
+	if (!redis_have("redis-server"))
+		return false;
+#ifndef HAVE_LIBSSL
+	kvf_test_skip("built without libssl");
+	return false;
+#endif
+	return tls_server_prepare(s, alt, both) && redis_start(&s->redis, "redis-server", s->args);
 }
 
 void tls_server_options(const struct tls_server *s, struct kvf_resp_options *o)

@@ -17,6 +17,8 @@ struct tls_server {
 	const char *args[16];
 };
 
+/* Makes the certificates and the arguments for a server; fills in all but `redis`. */
+bool tls_server_prepare(struct tls_server *s, const char *alt, const char *both);
 /* Starts it. What the server shows is for `alt`; clients must show a certificate where `both` is "yes". False: return,
  * the test is skipped or failed. */
 bool tls_server_begin(struct tls_server *s, const char *alt, const char *both);

@@ -15,6 +15,7 @@
 #define VALUE_TEXT (64u * 1024u)
 #define VALUE_BYTES (8u * 1024u * 1024u) /* one connection has so much under way, but always two values */
 #define TURN_BYTES (512u * 1024u)
+#define TURN_BYTES_TLS (256u * 1024u) /* to encrypt takes as long as to send */
 #define HELD_MAX 1024u /* requests that wait for a connection */
 #define BACKOFF_FIRST_NS (20 * KVF_NS_PER_MS)
 #define BACKOFF_LAST_NS KVF_NS_PER_S
@@ -336,7 +337,7 @@ static void follow(struct kvf_resp_conn *c)
 static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 {
 	struct kvf_resp_tier *tier = self;
-	uint64_t left = kvf_min_u64(budget, TURN_BYTES);
+	uint64_t left = kvf_min_u64(budget, tier->tls ? TURN_BYTES_TLS : TURN_BYTES);
 	uint64_t moved = 0;
 
 	tier->event = false;

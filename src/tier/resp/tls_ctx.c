@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define READ_AHEAD 36864u /* two records and a bit; it is given back while a connection has nothing to read */
+
 static const char *const keys[KVF_RESP_TLS_FILES] = { "kvf_tls_ca_file", "kvf_tls_cert_file", "kvf_tls_key_file" };
 
 /* ---- reading ---- */
@@ -83,6 +85,9 @@ static int load(struct kvf_resp_tls_ctx *ctx, char *why, size_t why_size)
 	SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
 	SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
+	/* Else each record takes two calls: its head, and what is in it. */
+	SSL_CTX_set_read_ahead(ssl, 1);
+	SSL_CTX_set_default_read_buffer_len(ssl, READ_AHEAD);
 	SSL_CTX_set_verify(ssl, ctx->opt->tls_verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 	SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
 	rc = load_files(ctx, ssl, why, why_size);
