@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Looking into an engine and operating it while it runs. Part of kvferry.h, which includes this.
- * Every call here belongs to the owner's thread like all others (KVF_ETHREAD, KVF_EFORK, KVF_EREENTRY, KVF_EDEAD).
+ * Every call here belongs to the owner's thread like all others and has their guards. Those that operate the engine
+ * (kvf_set_frozen() and what follows it) return KVF_EDEAD on a dead one, and KVF_OK where nothing else is said.
  */
 #ifndef KVFERRY_KVF_CONTROL_H
 #define KVFERRY_KVF_CONTROL_H
@@ -133,9 +134,10 @@ KVF_API int kvf_set_frozen(struct kvf_engine *engine, int on);
 KVF_API int kvf_set_hot_cache(struct kvf_engine *engine, int on);
 
 /* Switches every tier of `tiers` (enum kvf_tier_bits without RAM) off or on. Off: nothing new is sent, its queued
- * spills are dropped, what is in flight ends. KVF_OK, KVF_ENOENT (no such tier). */
+ * spills are dropped, a slice a turn, what it has taken ends. KVF_OK, KVF_ENOENT (no such tier). */
 KVF_API int kvf_set_tier(struct kvf_engine *engine, uint32_t tiers, int on);
 
+/* KVF_OK, KVF_EINVAL. */
 KVF_API int kvf_set_log_level(struct kvf_engine *engine, enum kvf_log_level level);
 
 /* Pool size in bytes (headers included), reached in the background. KVF_OK; KVF_ERANGE: fewer than 8 slots, or fewer
@@ -164,6 +166,7 @@ enum kvf_health_bits {
 	/* No fault: the disk tier still reads what it holds, until then lookups miss some of it. */
 	KVF_HEALTH_SCANNING = 1u << 5
 };
+/* Also of a dead engine. KVF_OK and the guards. */
 KVF_API int kvf_health(const struct kvf_engine *engine, uint32_t *bits);
 
 #ifdef __cplusplus

@@ -134,10 +134,8 @@ struct kvf_tier_ops {
 	void (*cancel)(void *self, struct kvf_tier_req *req);
 	/* Works for at most `budget` bytes. Returns > 0 when it is worth calling again at once. */
 	uint64_t (*progress)(void *self, uint64_t now_ns, uint64_t budget);
-	/* When progress() is due without any event, KVF_NO_DEADLINE if never. */
+	/* When progress() is due without any event, KVF_NO_DEADLINE if never. NULL: never. */
 	uint64_t (*next_deadline_ns)(void *self);
-	/* Expected time to get `bytes`, for choosing between tiers; NULL: order of the list. */
-	uint64_t (*cost_ns)(void *self, uint64_t bytes);
 };
 
 #ifdef __cplusplus

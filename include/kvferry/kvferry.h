@@ -19,8 +19,19 @@
  * be written. Both are mandatory: KVF_FENCE_NOW says "already true". Fences are captured inside kvf_submit(): the event
  * may be re-recorded or destroyed as soon as it returns. Blocks of a store may be changed from KVF_SOURCE_FREE on.
  *
- * THREADS. An engine belongs to the thread of its first kvf_poll(), kvf_submit() or kvf_seq_open() call; any other gets
- * KVF_ETHREAD. A child process gets KVF_EFORK. Engines are independent of each other.
+ * THREADS. An engine belongs to the thread of the first call on it, or on a sequence of it, after kvf_engine_open();
+ * kvf_get_stats(), kvf_health(), kvf_metrics_text() and those without guards (below) do not count. Any other thread
+ * gets KVF_ETHREAD, a child process KVF_EFORK. Engines are independent of each other.
+ *
+ * THE GUARDS. Every call on an engine or a sequence that returns a status may also return KVF_ETHREAD, KVF_EFORK,
+ * KVF_EREENTRY (from inside a callback of the same engine: allocator, log, timeline, device, tier) and KVF_EINVAL where
+ * a pointer that it needs is NULL. Where one of these is returned, nothing happened. Without guards are
+ * kvf_error_detail(), kvf_now_ns(), kvf_next_deadline_ns(), kvf_engine_idle() and kvf_seq_length(): they only read, and
+ * are for the owner's thread all the same.
+ *
+ * A BROKEN INVARIANT makes the engine dead instead of wrong: the next kvf_poll() ends every operation with
+ * KVF_EINTERNAL, calls that would begin anything return KVF_EDEAD, and what device and tiers hold comes back while the
+ * host polls. Then it can be closed; memory that its operations held is not given back to the allocator.
  *
  * POINTERS handed in are read during the call only, unless a comment says otherwise. Structures start with `size`
  * (set it to sizeof; the _init functions do) and may grow at their end; struct kvf_op and struct kvf_completion are
@@ -207,14 +218,15 @@ KVF_API void kvf_open_params_init(struct kvf_open_params *params);
  * Opens an engine. May block: it maps and locks the first slice of the pool (all of it with kvf_pool_before_open) and
  * opens the tiers. The pool grows in the background, inside kvf_poll(). The layouts' arrays are copied.
  * KVF_OK, KVF_EINVAL, KVF_ERANGE, KVF_ECONFIG, KVF_ENOMEM (pool larger than cgroup, MemAvailable or hugetlb allow: the
- * report has the numbers), KVF_ENODEV, KVF_EDRIVER, KVF_ENOTSUP, KVF_EIO, KVF_EBUSY (disk directory in use).
+ * report has the numbers), KVF_ENODEV, KVF_EDRIVER, KVF_ENOTSUP, KVF_EIO, KVF_EBUSY (disk directory in use), or what
+ * open() of the host's own device or tier said. *out is set with KVF_OK only.
  */
 KVF_API int kvf_engine_open(struct kvf_engine **out, const struct kvf_open_params *params);
 
 /* Gives new bases for the layers of an unchanged geometry (the host moved its KV cache). What was submitted and not
  * begun goes to the new ones. Whatever is refused leaves the old ones. KVF_OK, KVF_EINVAL (another geometry, no
  * device), KVF_EBUSY (copies in flight), KVF_ENOMEM, KVF_EDEAD, or the device's own, as KVF_ENODEV for memory that
- * it does not have. */
+ * it does not have, and the guards. */
 KVF_API int kvf_engine_rebind(struct kvf_engine *engine, const struct kvf_layout *layout);
 
 enum kvf_shutdown_mode {
@@ -225,17 +237,19 @@ enum kvf_shutdown_mode {
 
 /*
  * Begins the shutdown and returns at once; keep polling until kvf_engine_idle() says 1. At deadline_ns (engine clock,
- * KVF_NO_DEADLINE: none) what is left is cancelled. KVF_OK, KVF_ESHUTDOWN (already begun; the mode may be raised from
- * drain or flush to cancel).
+ * KVF_NO_DEADLINE: none) what is left is cancelled. Leases end with the last operation. Layers of a store that began
+ * before may still be announced. KVF_OK, KVF_EINVAL (mode), KVF_ESHUTDOWN (already begun; the mode may be raised from
+ * drain or flush to cancel) and the guards.
  */
 KVF_API int kvf_engine_shutdown(struct kvf_engine *engine, enum kvf_shutdown_mode mode, uint64_t deadline_ns);
 
-/* 1: nothing is in flight and every completion was reaped; 0 otherwise. */
+/* 1: nothing is in flight and every completion was reaped (of a dead engine: the latter); 0 otherwise. NULL: 1. */
 KVF_API int kvf_engine_idle(const struct kvf_engine *engine);
 
 /*
- * Frees the engine, its pool and its sequences. KVF_EBUSY while anything is in flight: then nothing happened. May block
- * for the unlocking of the pool, and for the disk tier's own transfers and syncs: up to ten seconds from the last one
+ * Frees the engine, its pool and its sequences, and with them leases and completions nobody reaped. KVF_OK (for NULL
+ * too), KVF_EBUSY while anything is in flight, and the guards: then nothing happened. May block for the unlocking of
+ * the pool, and for the disk tier's own transfers and syncs: up to ten seconds from the last one
  * that ended. Those that a dead device never ends are left to the kernel, since no call takes them back: their memory,
  * their ring with its descriptor and the locks of local_disk stay with the process until it ends, a warning in the log
  * says so, and an engine with the same directories gets KVF_EBUSY. The process itself is gone only when the device has
@@ -280,28 +294,32 @@ KVF_API void kvf_seq_params_init(struct kvf_seq_params *params);
 KVF_API int kvf_seq_open(struct kvf_engine *engine, const struct kvf_seq_params *params, struct kvf_seq **out);
 
 /* Appends tokens; each chunk key is computed once, when the chunk fills. Cost: one SHA-256 pass over the tokens.
- * KVF_OK; KVF_ENOMEM, KVF_ERANGE (over 2^31 tokens) and KVF_EINVAL (after kvf_seq_append_keys()) leave the sequence
- * unchanged. */
+ * KVF_OK; KVF_ENOMEM, KVF_ERANGE (over 2^31 tokens), KVF_EINVAL (after kvf_seq_append_keys()) and the guards leave the
+ * sequence unchanged. */
 KVF_API int kvf_seq_append(struct kvf_seq *seq, const uint32_t *tokens, size_t n);
 
 /* Says that the n tokens from `first` (which must not be appended yet: first >= length) stand for content with this
- * 128-bit id (image, audio): it goes into the key of every chunk they touch. KVF_OK, KVF_EINVAL, KVF_ENOMEM. */
+ * 128-bit id (image, audio): it goes into the key of every chunk they touch. KVF_OK, KVF_EINVAL, KVF_ENOMEM, the
+ * guards. */
 KVF_API int kvf_seq_append_extra(struct kvf_seq *seq, size_t first, size_t n, const uint8_t id[16]);
 
 /* For hosts with keys of their own: n chunk keys that stand for n*chunk_size tokens. Only on a sequence whose length is
- * a multiple of chunk_size and which never got tokens. KVF_OK, KVF_EINVAL, KVF_ENOMEM. */
+ * a multiple of chunk_size and which never got tokens. KVF_OK, KVF_EINVAL, KVF_ENOMEM, the guards. */
 KVF_API int kvf_seq_append_keys(struct kvf_seq *seq, const uint8_t (*keys)[KVF_KEY_BYTES], size_t n);
 
 /* Shortens to n_tokens (<= length), cheap. Truncating into a chunk needs that chunk's tokens: the sequence keeps them
- * only for the last chunk, so n_tokens must lie in it or be a multiple of chunk_size: else KVF_EINVAL. */
+ * only for the last chunk, so n_tokens must lie in it or be a multiple of chunk_size: else KVF_EINVAL. KVF_OK and the
+ * guards. */
 KVF_API int kvf_seq_truncate(struct kvf_seq *seq, size_t n_tokens);
 
-/* A second sequence with the same tokens, salt, tags and adapter (sub-agents, beams). Shares storage. */
+/* A second sequence with the same tokens, salt, tags and adapter (sub-agents, beams). Shares storage; either may be
+ * closed first. KVF_OK, KVF_ENOMEM and the guards. */
 KVF_API int kvf_seq_fork(const struct kvf_seq *seq, struct kvf_seq **out);
 
 KVF_API size_t kvf_seq_length(const struct kvf_seq *seq);
 
-/* Tokens of the longest prefix that is in RAM at this moment. No I/O, no lease: it may be gone at the next poll. */
+/* Tokens of the longest prefix that is in RAM at this moment. No I/O, no lease: it may be gone at the next poll. 0
+ * where a guard refuses. */
 KVF_API size_t kvf_seq_resident(struct kvf_seq *seq);
 
 /* Copies the key of chunk `chunk` (0-based; the last one may be partial). KVF_OK, KVF_EINVAL, KVF_ERANGE, the guards.
@@ -309,7 +327,7 @@ KVF_API size_t kvf_seq_resident(struct kvf_seq *seq);
 KVF_API int kvf_seq_key(const struct kvf_seq *seq, size_t chunk, uint8_t key[KVF_KEY_BYTES]);
 
 /* Operations keep what they need: closing, truncating and appending never change one that was submitted. NULL is
- * fine. */
+ * fine. Where a guard refuses, nothing happens. */
 KVF_API void kvf_seq_close(struct kvf_seq *seq);
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -424,7 +442,7 @@ struct kvf_op {
 	const struct kvf_blocks *blocks; /* read during kvf_submit() only */
 	struct kvf_fence_in fence;
 	uint64_t computed_tokens; /* lookup: what the engine's own prefix cache holds */
-	uint64_t lease_ns;	  /* lookup, prefetch, pin: how long; 0 = no lease */
+	uint64_t lease_ns;	  /* lookup, prefetch, pin: how long, at most pin_timeout_sec; 0 = no lease */
 	uint64_t lease_id;	  /* unpin */
 	uint8_t reserved[256 - 120];
 };
@@ -470,7 +488,7 @@ struct kvf_completion {
 	uint32_t layers;     /* progress of a layerwise retrieve: layers issued */
 	uint32_t ram_tokens; /* of `tokens`: found in RAM when the operation looked */
 	uint32_t flags;	     /* enum kvf_done_flags */
-	uint64_t lease_id; /* lookup, prefetch, pin with a lease; 0 = none was given */
+	uint64_t lease_id; /* lookup, prefetch, pin with a lease; 0 = none was given. unpin: the one it named */
 	uint64_t reserved1;
 };
 
@@ -498,9 +516,11 @@ KVF_API void kvf_prep_unpin(struct kvf_op *op, uint64_t lease_id, size_t first_t
 /* Sends the span's chunks to the eviction end; below RAM nothing changes. */
 KVF_API void kvf_prep_demote(struct kvf_op *op, struct kvf_seq *seq, size_t first_token, size_t n);
 /* Removes the span's chunks from the tiers named. Chunks in use are removed for everybody else at once and freed when
- * their last user lets go. */
+ * their last user lets go. What is on its way to a tier named is waited for first. Status KVF_EIO when a tier could not
+ * be reached or failed: it may still hold them. */
 KVF_API void kvf_prep_remove(struct kvf_op *op, struct kvf_seq *seq, size_t first_token, size_t n, uint32_t tiers);
-/* Done when every spill that was queued at submit is written, dropped or failed. */
+/* Done when every spill that was queued at submit is written, dropped or failed (one that is too late has failed,
+ * though its tier still holds it). */
 KVF_API void kvf_prep_flush(struct kvf_op *op);
 /* Removes everything from the tiers named. KVF_ENOTSUP at submit for a named tier that cannot (LMCache's formats
  * cannot be enumerated); with tiers 0 those are left out. */
@@ -515,22 +535,25 @@ KVF_API void kvf_prep_clear(struct kvf_op *op, uint32_t tiers);
 KVF_API int kvf_submit(struct kvf_engine *engine, const struct kvf_op *ops, unsigned n, uint64_t *op_ids);
 
 /* Asks an operation to end. It still has its one completion: KVF_ECANCELED, or its real result where that came first.
- * KVF_OK, KVF_ENOENT (unknown or already done). */
+ * Asking again changes nothing. KVF_OK, KVF_ENOENT (unknown, or its completion is in the ring) and the guards. */
 KVF_API int kvf_cancel(struct kvf_engine *engine, uint64_t op_id);
-/* Cancels every operation of a sequence. Returns how many. */
+/* Cancels every operation of a sequence that is open. Returns how many, or a guard's code. */
 KVF_API int kvf_cancel_seq(struct kvf_engine *engine, const struct kvf_seq *seq);
 
 /* Layerwise store (fence KVF_FENCE_LATER): layer `layer` of every group is readable after `ready`. Layers may come in
- * any order, each once. KVF_OK, KVF_ENOENT, KVF_EINVAL, KVF_EAGAIN. */
+ * any order, each once. KVF_OK, KVF_ENOENT (it ended, or ends), KVF_EINVAL, KVF_EDEAD, the guards, or what the device
+ * says to the fence: KVF_ENOTSUP, KVF_ECAPTURE, KVF_EDEVLOST. */
 KVF_API int kvf_store_layer(struct kvf_engine *engine, uint64_t op_id, uint32_t layer,
 			    const struct kvf_fence_in *ready);
 
 /* Fence after which layer `layer` of a retrieve is in its blocks. KVF_EAGAIN until its copies are issued (poll on),
- * KVF_ENOENT when the operation is unknown. Its fence tail, and with it *out, lives until all its copies ended and the
- * host called kvf_fence_release() or the operation was not KVF_OP_STREAM_ORDERED and its completion was reaped. A
+ * KVF_ENOENT when the operation is unknown. One that is not KVF_OP_STREAM_ORDERED is known until it ends. Else its
+ * fence tail, and with it *out, lives until all its copies ended and the host called kvf_fence_release(). A
  * stream-ordered retrieve is to be released however it ended; one that ended with an error has no copy in flight any
- * more, and no fence. Once the engine shuts down the tail ends with its copies: KVF_ENOENT then says that they did. */
+ * more, and no fence: KVF_ENOENT. Once the engine shuts down the tail ends with its copies: KVF_ENOENT then says that
+ * they did. Besides KVF_EINVAL (no such layer, or no operation that has fences), KVF_EDEAD and the guards. */
 KVF_API int kvf_layer_fence(struct kvf_engine *engine, uint64_t op_id, uint32_t layer, struct kvf_fence_out *out);
+/* KVF_OK, KVF_ENOENT and the guards. */
 KVF_API int kvf_fence_release(struct kvf_engine *engine, uint64_t op_id);
 
 /* ------------------------------------------------------------------------------------------------------------------

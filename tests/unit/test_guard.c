@@ -3,6 +3,7 @@
  * The guard of every public call: another thread, a child process, and calls from inside a call, out of each kind of
  * callback the engine makes. And engines beside each other, which nothing guards because they never meet.
  */
+#include "engine/engine.h"
 #include "tests/harness.h"
 #include "tests/rig.h"
 
@@ -145,6 +146,43 @@ static void test_thread(void)
 	CU_ASSERT_EQUAL(c.wrong, 0);
 	use(&r);
 	rig_close(&r);
+}
+
+static void *look_then_ask(void *arg)
+{
+	struct kvf_stats stats = { .size = sizeof(stats) };
+	struct rig *r = arg;
+	uint32_t bits;
+	intptr_t wrong = 0;
+
+	wrong += kvf_get_stats(r->engine, &stats) != KVF_OK;
+	wrong += kvf_health(r->engine, &bits) != KVF_OK;
+	wrong += kvf_metrics_text(r->engine, NULL, 0) <= 0;
+	wrong += kvf_engine_idle(r->engine) != 1;
+	return (void *)wrong;
+}
+
+static void *take(void *arg)
+{
+	return (void *)(intptr_t)(kvf_fd(((struct rig *)arg)->engine) < 0);
+}
+
+/* Who only looks takes nothing; the first call that does anything at all decides. */
+static void test_whose(void)
+{
+	for (int taken = 0; taken < 2; taken++) {
+		struct rig r;
+		pthread_t thread;
+		void *wrong;
+
+		rig_open(&r, &(struct rig_options){ .slots = 16 });
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, taken ? take : look_then_ask, &r), 0);
+		pthread_join(thread, &wrong);
+		CU_ASSERT_PTR_NULL(wrong);
+		CU_ASSERT_EQUAL(kvf_poll(r.engine, NULL, 0), taken ? KVF_ETHREAD : 0);
+		r.engine->owned = false;
+		rig_close(&r);
+	}
 }
 
 static void *move_on(void *arg)
@@ -485,6 +523,7 @@ int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "thread", test_thread },
+		{ "whose", test_whose },
 		{ "migrating", test_migrating },
 		{ "two_engines", test_two_engines },
 		{ "fork", test_fork },

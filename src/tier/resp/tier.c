@@ -427,12 +427,6 @@ static int open_tier(void *self, struct kvf_tier_host *host, const struct kvf_ti
 	return KVF_OK;
 }
 
-static uint64_t cost_ns(void *self, uint64_t bytes)
-{
-	(void)self;
-	return KVF_NS_PER_MS + bytes; /* a round trip, then 1 GB/s */
-}
-
 const struct kvf_tier_ops kvf_resp_ops = {
 	.size = sizeof(kvf_resp_ops),
 	.name = "resp",
@@ -442,7 +436,6 @@ const struct kvf_tier_ops kvf_resp_ops = {
 	.cancel = cancel,
 	.progress = progress,
 	.next_deadline_ns = next_deadline_ns,
-	.cost_ns = cost_ns,
 };
 
 int kvf_resp_new(struct kvf_mem *mem, const struct kvf_resp_options *options, struct kvf_resp_tier **out)
