@@ -512,7 +512,7 @@ void wnet_free(struct wnet *n)
 
 void wnet_calm(struct wnet *n)
 {
-	uint64_t most = n->w->o.net.stall_timeout_ns / 20;
+	uint64_t most = kvf_min_u64(n->w->o.net.stall_timeout_ns, n->w->o.net.connect_timeout_ns) / 20;
 
 	/* The tier's patience may have been chosen shorter than a round trip. */
 	n->net.habits.latency_min_ns = kvf_min_u64(n->net.habits.latency_min_ns, most);
