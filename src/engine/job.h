@@ -43,11 +43,13 @@ struct kvf_move {
 	uint32_t tokens; /* of the chunk */
 	uint8_t state;
 	uint8_t reason; /* FAILED: enum kvf_reason */
-	uint8_t retried;
+	uint8_t retried;  /* it failed before */
+	uint8_t failures; /* of tiers that were to give it */
 	uint8_t failed_tier; /* number + 1 of the tier whose get it waited for; 0: a store's gather */
 	bool in_ram;	/* was there when the operation looked */
 	bool owns_fill; /* store: its gather is the entry's fill */
 	bool bereft; /* failed because a store did that it waited for */
+	bool nowhere; /* failed, and nobody is left to ask */
 	bool summed;	/* its checksum is known (store), or was right (retrieve) */
 	struct kvf_tier *tier; /* retrieve: where it will be loaded from, once chosen */
 	int32_t status; /* FAILED: kvf_status */

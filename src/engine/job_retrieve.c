@@ -129,6 +129,24 @@ static void count_prefix(struct kvf_engine *e, struct kvf_job *job)
 		kvf_job_progress(e, job);
 }
 
+/* Its own copy failed, or it never got its chunk: the latter is looked for further down. After two tiers that failed
+ * that is enough; tiers that have not got it, and stores of others that failed, are no try. */
+static bool look_again(const struct kvf_job *job, struct kvf_move *move)
+{
+	if (move->entry != KVF_NIL || move->nowhere || job->stop)
+		return false;
+	move->failures += !move->bereft && move->status != KVF_ENOENT;
+	if (move->failures > 1)
+		return false;
+	/* Why another operation's store failed is no reason of ours. */
+	if (!move->failed_tier)
+		move->reason = KVF_REASON_NONE;
+	move->bereft = false;
+	move->retried = 1;
+	move->state = KVF_MOVE_NEW;
+	return true;
+}
+
 /* Looks at every move once. Returns true when something may be begun anew. */
 static void collect(struct kvf_engine *e, struct kvf_job *job)
 {
@@ -155,17 +173,8 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 			let_go(e, move);
 		if (move->state != KVF_MOVE_FAILED)
 			continue;
-		/* Its own copy failed, or it never got its chunk: the latter is tried once more, further down. Stores
-		 * of others that failed, one after the other, are no try. */
-		if ((!move->retried || move->bereft) && move->entry == KVF_NIL && !job->stop) {
-			/* Why another operation's store failed is no reason of ours. */
-			if (!move->failed_tier)
-				move->reason = KVF_REASON_NONE;
-			move->bereft = false;
-			move->retried += !move->retried;
-			move->state = KVF_MOVE_NEW;
+		if (look_again(job, move))
 			continue;
-		}
 		fail_at(e, job, move->chunk, move->reason, move->status);
 		kvf_move_free(e, move);
 	}
@@ -200,19 +209,18 @@ static bool miss(struct kvf_move *move, enum kvf_reason reason, int status)
 		move->status = status;
 	}
 	move->state = KVF_MOVE_FAILED;
-	move->retried = 1;
+	move->nowhere = true;
 	return true;
 }
 
-/* Where to look for a chunk that is not in RAM; a second try goes one tier further down. */
+/* Where to look for a chunk that is not in RAM: below the tier that failed to give it. */
 static struct kvf_tier *source(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
-	if (move->retried == 1 && job->where) {
-		move->retried = 2;
-		/* Somebody else's store that failed says nothing about the tiers. */
-		if (move->failed_tier)
-			job->where[move->chunk - job->first_chunk] = move->failed_tier;
-	}
+	uint8_t *at = &job->where[move->chunk - job->first_chunk];
+
+	/* Somebody else's store that failed says nothing about the tiers. */
+	if (move->retried && move->failed_tier && (*at >= KVF_AT_RAM || *at < move->failed_tier))
+		*at = move->failed_tier;
 	return kvf_plan_source(e, job, move->chunk);
 }
 

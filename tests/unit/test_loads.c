@@ -45,12 +45,14 @@ static void test_further_down(void)
 		{ { 0, 0, 0 }, { 4, 0, 0 }, TOKENS, KVF_REASON_NONE },
 		{ { KVF_EIO, 0, 0 }, { 0, 4, 0 }, TOKENS, KVF_REASON_NONE },
 		{ { KVF_ENOENT, 0, 0 }, { 0, 4, 0 }, TOKENS, KVF_REASON_NONE },
-		/* Twice is enough. */
+		/* Two failures are enough; who has not got it has not failed. */
 		{ { KVF_EIO, KVF_EIO, 0 }, { 0, 0, 0 }, 0, KVF_REASON_TIER },
 		{ { KVF_ECORRUPT, KVF_ECORRUPT, 0 }, { 0, 0, 0 }, 0, KVF_REASON_CORRUPT },
-		{ { KVF_ENOENT, KVF_ENOENT, 0 }, { 0, 0, 0 }, 0, KVF_REASON_MISS },
-		{ { KVF_EIO, KVF_ENOENT, 0 }, { 0, 0, 0 }, 0, KVF_REASON_MISS },
-		{ { KVF_ENOENT, KVF_EIO, 0 }, { 0, 0, 0 }, 0, KVF_REASON_TIER },
+		{ { KVF_ENOENT, KVF_ENOENT, 0 }, { 0, 0, 4 }, TOKENS, KVF_REASON_NONE },
+		{ { KVF_EIO, KVF_ENOENT, 0 }, { 0, 0, 4 }, TOKENS, KVF_REASON_NONE },
+		{ { KVF_ENOENT, KVF_EIO, 0 }, { 0, 0, 4 }, TOKENS, KVF_REASON_NONE },
+		{ { KVF_ENOENT, KVF_ENOENT, KVF_ENOENT }, { 0, 0, 0 }, 0, KVF_REASON_MISS },
+		{ { KVF_ENOENT, KVF_ENOENT, KVF_EIO }, { 0, 0, 0 }, 0, KVF_REASON_TIER },
 	};
 
 	for (unsigned i = 0; i < KVF_ARRAY_LEN(of); i++) {
