@@ -65,6 +65,60 @@ static void test_named_and_client(void)
 	redis_kill(&server.redis);
 }
 
+/* Why a server turns us away is said, also where it tells only after the handshake. */
+static void test_reasons(void)
+{
+	const char *const alone[] = { "kvf_tls_ca_file", server.ca, NULL };
+	const char *const shown[] = { "kvf_tls_ca_file", server.ca, "kvf_tls_cert_file", server.client_cert,
+				      "kvf_tls_key_file", server.client_key, NULL };
+
+	if (!tls_server_begin(&server, "IP:127.0.0.1", "yes"))
+		return;
+	CU_ASSERT_FALSE(works(alone));
+	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "certificate required"));
+	CU_ASSERT_TRUE_FATAL(certs_make_expired(server.dir, "ca", "client", "DNS:client"));
+	CU_ASSERT_FALSE(works(shown));
+	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "alert certificate expired"));
+	CU_ASSERT_TRUE_FATAL(certs_make(server.dir, "other", "client", "DNS:client"));
+	CU_ASSERT_FALSE(works(shown));
+	CU_ASSERT_PTR_NOT_NULL(strstr(m.log, "alert unknown ca"));
+	redis_kill(&server.redis);
+}
+
+/* An address is not a name that looks like one; part of a label is not matched; the root's dot is no part of a name. */
+static void test_whose_name(void)
+{
+	static const struct {
+		const char *alt, *host, *name; /* name NULL: none is set */
+		bool fits;
+	} cases[] = {
+		{ "DNS:127.0.0.1", "127.0.0.1", NULL, false },
+		{ "DNS:kv.test", "127.0.0.1", NULL, false },
+		{ "IP:127.0.0.2", "127.0.0.1", NULL, false },
+		{ "IP:127.0.0.2", "127.0.0.1", "127.0.0.2", true },
+		{ "IP:::1", "127.0.0.1", "::1", true },
+		{ "IP:::1", "127.0.0.1", "::2", false },
+		{ "DNS:localhost", "localhost", NULL, true },
+		{ "DNS:kv.test", "127.0.0.1", "kv.test.", true },
+		{ "DNS:*.test", "127.0.0.1", "kv.test", false },
+		{ "DNS:*.kv.test", "127.0.0.1", "a.kv.test", true },
+		{ "DNS:*.kv.test", "127.0.0.1", "b.a.kv.test", false },
+		{ "DNS:a*.kv.test", "127.0.0.1", "ab.kv.test", false },
+	};
+
+	for (size_t i = 0; i < KVF_ARRAY_LEN(cases); i++) {
+		const char *const settings[] = { "kvf_tls_ca_file", server.ca,
+						 cases[i].name ? "kvf_tls_server_name" : NULL, cases[i].name, NULL };
+
+		if (!tls_server_begin(&server, cases[i].alt, "no"))
+			return;
+		snprintf(server.url, sizeof(server.url), "rediss://%s:%s", cases[i].host, server.port);
+		CU_ASSERT_EQUAL(works(settings), cases[i].fits);
+		CU_ASSERT_EQUAL(strstr(m.log, "mismatch") != NULL, !cases[i].fits);
+		redis_kill(&server.redis);
+	}
+}
+
 static void test_lost(void)
 {
 	const char *const good[] = { "kvf_tls_ca_file", server.ca, NULL };
@@ -190,6 +244,8 @@ int main(int argc, char **argv)
 	static const struct kvf_test tests[] = {
 		{ "verified", test_verified },
 		{ "named_and_client", test_named_and_client },
+		{ "reasons", test_reasons },
+		{ "whose_name", test_whose_name },
 		{ "lost", test_lost },
 		{ "expired", test_expired },
 		{ "small_turns", test_small_turns },

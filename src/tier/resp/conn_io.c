@@ -14,6 +14,18 @@
 /* A record that TLS has begun and could not send must be offered again as a whole, however little a later turn has. */
 #define TLS_RECORD 16384u
 
+/* The other end is gone, or what it says is no TLS (any more): a certificate of ours, too, is refused like this, after
+ * the handshake. */
+static void ended(struct kvf_resp_conn *c)
+{
+	const char *why = c->io.tls ? kvf_resp_tls_why(&c->io) : NULL;
+
+	if (why)
+		kvf_resp_conn_break(c, c->state < KVF_RESP_READY ? KVF_ENOTSUP : KVF_EIO, KVF_RESP_T_TLS, why);
+	else
+		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "closed by the server");
+}
+
 /* ---- out ---- */
 
 /* The next command with a payload that is not wholly sent; NULL: none. */
@@ -109,7 +121,7 @@ bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 			return true;
 		}
 		if (n < 0) {
-			kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "closed by the server");
+			ended(c);
 			return false;
 		}
 		c->since_ns = now_ns;
@@ -203,7 +215,7 @@ bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 			return true;
 		}
 		if (n < 0) {
-			kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "closed by the server");
+			ended(c);
 			return false;
 		}
 		got = (uint64_t)n;

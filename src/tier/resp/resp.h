@@ -56,11 +56,12 @@ struct kvf_resp_options {
 	uint64_t connect_timeout_ns;
 	uint64_t stall_timeout_ns; /* a connection that owes something and moves no byte for so long is given up */
 	/* Tests: a network of their own (io.h; NULL: sockets), name servers of their own, jitter that is the same in
-	 * every run (0: by address). */
+	 * every run (0: by address), new keys of TLS after so many bytes (0: 64 GiB). */
 	const struct kvf_resp_net *net;
 	void *net_arg;
 	char name_servers[KVF_RESP_TEXT]; /* "address:port,..."; "": the system's */
 	uint64_t jitter_seed;
+	uint64_t tls_rekey_bytes;
 };
 
 /* Defaults: no server yet, three connections, 10 s to connect, 5 s of silence. */

@@ -33,6 +33,8 @@ int kvf_resp_tls_begin(struct kvf_resp_tls *tls, struct kvf_resp_io *io);
 /* KVF_OK, KVF_EAGAIN (wait for io->want), KVF_EIO; why[] says why, without anything secret. */
 int kvf_resp_tls_handshake(struct kvf_resp_io *io, char *why, size_t why_size);
 void kvf_resp_tls_end(struct kvf_resp_io *io);
+/* After KVF_EIO, why TLS could not go on, without anything secret; NULL: the connection just ended. */
+const char *kvf_resp_tls_why(const struct kvf_resp_io *io);
 
 int64_t kvf_resp_tls_recv(struct kvf_resp_io *io, const struct iovec *iov, int n);
 int64_t kvf_resp_tls_send(struct kvf_resp_io *io, const struct iovec *iov, int n);

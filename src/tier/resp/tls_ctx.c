@@ -36,7 +36,6 @@ static int refuse(const struct kvf_resp_tls_ctx *ctx, int which, char *why, size
 		snprintf(text, sizeof(text), "%s", strerror(f->error));
 	else
 		ERR_error_string_n(ERR_peek_last_error(), text, sizeof(text));
-	ERR_clear_error();
 	snprintf(why, why_size, "%s: \"%s\": %s", keys[which], f->path, text);
 	return KVF_EIO;
 }
@@ -77,11 +76,12 @@ static int load(struct kvf_resp_tls_ctx *ctx, char *why, size_t why_size)
 	int rc;
 
 	if (!ssl) {
-		ERR_clear_error();
 		snprintf(why, why_size, "no memory for TLS");
 		return KVF_ENOMEM;
 	}
 	SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+	/* Redis has no use for it, and in the midst of a value it would only be in the way. */
+	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
 	SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
@@ -89,6 +89,7 @@ static int load(struct kvf_resp_tls_ctx *ctx, char *why, size_t why_size)
 	SSL_CTX_set_read_ahead(ssl, 1);
 	SSL_CTX_set_default_read_buffer_len(ssl, READ_AHEAD);
 	SSL_CTX_set_verify(ssl, ctx->opt->tls_verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	/* Each connection checks anew whom it talks to, by what the files say then. */
 	SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
 	rc = load_files(ctx, ssl, why, why_size);
 	if (rc) {

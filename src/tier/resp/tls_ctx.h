@@ -28,7 +28,7 @@ struct kvf_resp_tls_ctx {
 	struct kvf_resp_tls_file file[KVF_RESP_TLS_FILES];
 };
 
-/* KVF_OK, KVF_ENOMEM, KVF_EIO: why[] says which file and why. `options` stay. */
+/* All within kvf_resp_tls_errors_keep(). KVF_OK, KVF_ENOMEM, KVF_EIO: why[] says which file and why. `options` stay. */
 int kvf_resp_tls_ctx_open(struct kvf_resp_tls_ctx *ctx, const struct kvf_resp_options *options, char *why,
 			  size_t why_size);
 void kvf_resp_tls_ctx_close(struct kvf_resp_tls_ctx *ctx);
