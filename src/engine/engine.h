@@ -273,6 +273,11 @@ void kvf_slots_serve(struct kvf_engine *e);
 void kvf_slots_caps(struct kvf_engine *e);
 void kvf_entry_pin(struct kvf_engine *e, uint32_t entry);
 void kvf_entry_unpin(struct kvf_engine *e, uint32_t entry);
+/* As many operations as may hold a chunk at once hold it: some room is left for its way down and for scrubbing. */
+static inline bool kvf_entry_crowded(const struct kvf_engine *e, uint32_t entry)
+{
+	return kvf_index_entry(&e->index, entry)->pins >= UINT16_MAX - 64;
+}
 void kvf_entry_lease(struct kvf_engine *e, uint32_t entry);
 void kvf_entry_unlease(struct kvf_engine *e, uint32_t entry);
 /* Out of the index now, out of memory when its last user lets go. */

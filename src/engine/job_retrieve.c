@@ -183,24 +183,6 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 
 /* ---- beginning ---- */
 
-static void use_present(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
-{
-	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
-
-	if (en->state == KVF_ENTRY_FILLING) {
-		kvf_fill_join(e, move, entry);
-		return;
-	}
-	kvf_entry_pin(e, entry);
-	move->entry = entry;
-	move->in_ram = !move->retried;
-	if (en->flags & KVF_ENTRY_PREFETCHED && move->job->code == KVF_OP_RETRIEVE) {
-		en->flags &= (uint8_t)~KVF_ENTRY_PREFETCHED;
-		e->stats.prefetch_used++;
-	}
-	move->state = KVF_MOVE_READY;
-}
-
 /* True: the move is settled. */
 static bool miss(struct kvf_move *move, enum kvf_reason reason, int status)
 {
@@ -211,6 +193,28 @@ static bool miss(struct kvf_move *move, enum kvf_reason reason, int status)
 	move->state = KVF_MOVE_FAILED;
 	move->nowhere = true;
 	return true;
+}
+
+static void use_present(struct kvf_engine *e, struct kvf_move *move, uint32_t entry)
+{
+	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
+
+	if (en->state == KVF_ENTRY_FILLING) {
+		kvf_fill_join(e, move, entry);
+		return;
+	}
+	if (kvf_entry_crowded(e, entry)) {
+		(void)miss(move, KVF_REASON_CAP, KVF_EQUOTA);
+		return;
+	}
+	kvf_entry_pin(e, entry);
+	move->entry = entry;
+	move->in_ram = !move->retried;
+	if (en->flags & KVF_ENTRY_PREFETCHED && move->job->code == KVF_OP_RETRIEVE) {
+		en->flags &= (uint8_t)~KVF_ENTRY_PREFETCHED;
+		e->stats.prefetch_used++;
+	}
+	move->state = KVF_MOVE_READY;
 }
 
 /* Where to look for a chunk that is not in RAM: below the tier that failed to give it. */

@@ -203,6 +203,16 @@ static void collect(struct kvf_engine *e, struct kvf_job *job)
 	}
 }
 
+/* True: the move is settled. */
+static bool refuse_move(struct kvf_move *move, enum kvf_reason reason, int status)
+{
+	move->state = KVF_MOVE_FAILED;
+	move->retried = 1;
+	move->reason = (uint8_t)reason;
+	move->status = status;
+	return true;
+}
+
 /* Chunks that need no slot: there already. True when the move is settled or waits for somebody. */
 static bool have_already(struct kvf_engine *e, struct kvf_job *job, struct kvf_move *move)
 {
@@ -214,19 +224,11 @@ static bool have_already(struct kvf_engine *e, struct kvf_job *job, struct kvf_m
 		kvf_fill_join(e, move, entry);
 		return true;
 	}
+	if (kvf_entry_crowded(e, entry))
+		return refuse_move(move, KVF_REASON_CAP, KVF_EQUOTA);
 	kvf_entry_pin(e, entry);
 	move->entry = entry;
 	move->state = KVF_MOVE_READY;
-	return true;
-}
-
-/* True: the move is settled. */
-static bool refuse_move(struct kvf_move *move, enum kvf_reason reason, int status)
-{
-	move->state = KVF_MOVE_FAILED;
-	move->retried = 1;
-	move->reason = (uint8_t)reason;
-	move->status = status;
 	return true;
 }
 

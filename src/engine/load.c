@@ -162,7 +162,13 @@ static void wake_waiters(struct kvf_engine *e, struct kvf_fill *fill, enum kvf_r
 	while ((node = kvf_list_pop_front(&fill->waiters))) {
 		struct kvf_move *move = kvf_list_entry(node, struct kvf_move, wait);
 
-		if (status) {
+		if (!status && kvf_entry_crowded(e, move->entry)) {
+			move->state = KVF_MOVE_FAILED;
+			move->reason = KVF_REASON_CAP;
+			move->status = KVF_EQUOTA;
+			move->entry = KVF_NIL;
+			move->bereft = false;
+		} else if (status) {
 			move->state = KVF_MOVE_FAILED;
 			move->reason = (uint8_t)reason;
 			move->status = status;

@@ -92,7 +92,7 @@ void kvf_entry_pin(struct kvf_engine *e, uint32_t entry)
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 
-	/* An operation pins a chunk once, and kvf_max_ops is half of this. */
+	/* Operations look at kvf_entry_crowded() first: a host's own keys may name one chunk any number of times. */
 	KVF_CHECK(e, en->pins < UINT16_MAX);
 	en->pins++;
 }

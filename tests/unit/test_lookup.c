@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lookups and the leases they give: what they count, what a lease holds, and what happens without memory. */
+#include "engine/engine.h"
 #include "tests/harness.h"
 #include "tests/sim/simmem.h"
 #include "tests/support/tier_rig.h"
@@ -263,6 +264,62 @@ static void test_leases_of_one_chunk(void)
 	free(lease);
 }
 
+/* A host's own keys may name one chunk many times: more operations than may hold it at once are told so, whether it is
+ * there or on its way. */
+static void test_pins_of_one_chunk(void)
+{
+	static const char *const settings[] = { "kvf_max_ops", "4096", NULL };
+	const uint32_t ops = 2100, times = 32;
+	uint8_t keys[32][KVF_KEY_BYTES];
+	uint32_t whole = 0, capped = 0;
+	volatile uint64_t word = 0;
+	struct kvf_completion c;
+	struct memtier m;
+	struct kvf_op op;
+	struct rig r;
+
+	for (int below = 0; below < 2; below++) {
+		tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS,
+				   (struct rig_options){ .slots = 16, .settings = settings });
+		memset(keys, 7, sizeof(keys));
+		CU_ASSERT_EQUAL_FATAL(kvf_seq_open(r.engine, NULL, &r.seq), KVF_OK);
+		CU_ASSERT_EQUAL_FATAL(kvf_seq_append_keys(r.seq, keys, times), KVF_OK);
+		CU_ASSERT_EQUAL(rig_store(&r, 0, RIG_CHUNK, 0).tokens, RIG_CHUNK);
+		tier_rig_flush(&r);
+		kvf_prep_remove(&op, r.seq, 0, RIG_CHUNK, KVF_TIER_RAM);
+		if (below)
+			rig_run(&r, &op);
+		m.hold = below;
+		m.hold_kind = KVF_REQ_GET;
+		word = whole = capped = 0;
+		rig_prep(&r, &op, KVF_OP_RETRIEVE, 0, times * RIG_CHUNK);
+		op.fence = (struct kvf_fence_in){ .kind = KVF_FENCE_WORD, .word = &word, .value = 1 };
+		op.deadline_ns = KVF_NO_DEADLINE;
+		for (uint32_t i = 0; i < ops; i++)
+			rig_submit(&r, &op);
+		tier_rig_poll(&r, 300);
+		m.hold = false;
+		tier_rig_poll(&r, 300);
+		word = 1;
+		for (uint32_t i = 0; i < 1000000 && r.engine->n_jobs; i++) {
+			if (kvf_poll(r.engine, &c, 1) != 1)
+				continue;
+			whole += c.tokens == times * RIG_CHUNK;
+			capped += c.reason == KVF_REASON_CAP;
+			if (c.status)
+				CU_ASSERT_EQUAL_FATAL(c.status, KVF_OK);
+		}
+		while (kvf_poll(r.engine, &c, 1) == 1) {
+			whole += c.tokens == times * RIG_CHUNK;
+			capped += c.reason == KVF_REASON_CAP;
+		}
+		CU_ASSERT_FALSE(r.engine->dead);
+		CU_ASSERT_EQUAL(whole + capped, ops);
+		CU_ASSERT(whole > 2000 && capped > 0);
+		tier_rig_close(&r, &m);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -274,6 +331,7 @@ int main(int argc, char **argv)
 		{ "unpin_partial_chunk", test_unpin_partial_chunk },
 		{ "no_memory", test_no_memory },
 		{ "leases_of_one_chunk", test_leases_of_one_chunk },
+		{ "pins_of_one_chunk", test_pins_of_one_chunk },
 	};
 
 	return kvf_test_main("lookup", tests, KVF_ARRAY_LEN(tests), argc, argv);
