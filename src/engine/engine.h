@@ -50,6 +50,12 @@
 #define KVF_TURN_SUM_BYTES (512u * 1024u)
 #define KVF_TURN_TIER_BYTES (1024u * 1024u)
 #define KVF_TURN_SCAN 512u /* chunks a job looks at before it lets others go first */
+/* What all jobs of a turn may do, in looks at the index: no further job runs behind it. The others' cost is measured in
+ * these. */
+#define KVF_TURN_LOOKS 16384u
+#define KVF_LOOKS_ASK 8u
+#define KVF_LOOKS_MOVE 32u
+#define KVF_TURN_ASKS 2048u /* exists and remove requests a tier is handed in a turn */
 #define KVF_FIND_BATCH 64u /* chunks looked up in the index at once */
 
 #define KVF_MOVE_WINDOW 32u /* chunks of one operation in flight */
@@ -139,6 +145,7 @@ struct kvf_engine {
 	bool emptying; /* the hot cache was switched off: what is cached goes */
 	bool growing, retiring; /* the pool has slices to add, to empty */
 	bool more;		/* the last turn left work that can be done at once */
+	uint32_t looks;		/* of the jobs of this turn, see KVF_TURN_LOOKS */
 	uint64_t watched_ns;	/* when descriptors were looked at */
 	uint32_t min_retrieve_tokens, scrub;
 	struct kvf_store_rules rules;

@@ -56,10 +56,12 @@ uint64_t kvf_job_span_tokens(const struct kvf_engine *e, const struct kvf_job *j
 }
 
 uint32_t kvf_job_entries(
-	const struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk, uint32_t end, uint32_t *entry)
+	struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk, uint32_t end, uint32_t *entry)
 {
 	uint32_t n = (uint32_t)kvf_min_u64(end - chunk, KVF_FIND_BATCH);
 	uint32_t full = (uint32_t)kvf_min_u64(n, job->n_full - kvf_min_u64(chunk, job->n_full));
+
+	e->looks += n;
 
 	if (full)
 		kvf_index_find_many(&e->index, (const uint8_t(*)[KVF_KEY_BYTES])job->keys->key + chunk, full, entry);

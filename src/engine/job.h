@@ -260,7 +260,7 @@ const uint8_t *kvf_job_key(const struct kvf_job *job, uint32_t chunk);
 /* Entries of the chunks [chunk, end), KVF_FIND_BATCH of them at most, KVF_NIL where one is absent; returns how many
  * were looked for. */
 uint32_t kvf_job_entries(
-	const struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk, uint32_t end, uint32_t *entry);
+	struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk, uint32_t end, uint32_t *entry);
 const uint8_t *kvf_job_parent_key(const struct kvf_job *job, uint32_t chunk);
 uint32_t kvf_job_chunk_tokens(const struct kvf_engine *e, const struct kvf_job *job, uint32_t chunk);
 /* Tokens of the span that chunks [first_chunk, first_chunk + n) cover. */

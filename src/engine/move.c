@@ -18,6 +18,7 @@ struct kvf_move *kvf_move_new(struct kvf_engine *e, struct kvf_job *job, uint32_
 	move->tokens = kvf_job_chunk_tokens(e, job, chunk);
 	kvf_list_push_back(&job->moves, &move->link);
 	job->n_moves++;
+	e->looks += KVF_LOOKS_MOVE;
 	/* Chunks are begun in order. */
 	if (chunk + FETCH_KEYS < job->end_chunk)
 		kvf_index_fetch_key(&e->index, kvf_job_key(job, chunk + FETCH_KEYS));

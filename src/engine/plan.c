@@ -88,6 +88,7 @@ static bool ask(struct kvf_engine *e, struct kvf_job *job, struct kvf_tier *tier
 	kvf_list_push_back(&tier->asks, &ask->link);
 	kvf_list_push_back(&job->asks, &ask->of_job);
 	job->n_asks++;
+	e->looks += KVF_LOOKS_ASK;
 	return true;
 }
 

@@ -269,12 +269,13 @@ static void refuse(struct kvf_engine *e, struct kvf_tier *tier, const struct que
 	}
 }
 
-/* Sends one queue as far as breaker and tier allow. False: the tier is full. */
+/* Sends one queue as far as breaker, tier and the turn's budget allow. False: the tier is full. */
 static bool send_queue(struct kvf_engine *e, struct kvf_tier *tier, const struct queue *q)
 {
 	struct kvf_tier_req *batch[KVF_TIER_BATCH];
+	uint32_t sent = 0;
 
-	while (!kvf_list_empty(q->head)) {
+	while (!kvf_list_empty(q->head) && (q->owner != KVF_OWNER_ASK || sent < KVF_TURN_ASKS)) {
 		unsigned n = 0, taken;
 		struct kvf_list *node;
 
@@ -291,6 +292,7 @@ static bool send_queue(struct kvf_engine *e, struct kvf_tier *tier, const struct
 		/* What the tier completes inside submit() only lines up: marking what it took is soon enough. */
 		taken = tier->ops->submit(tier->self, batch, n);
 		KVF_CHECK(e, taken <= n);
+		sent += taken;
 		for (unsigned i = 0; i < taken && i < n; i++)
 			mark_sent(e, tier, q, batch[i]);
 		if (taken < n) {

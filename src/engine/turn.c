@@ -103,7 +103,8 @@ static void run_ready(struct kvf_engine *e)
 	turn.next->prev = &turn;
 	turn.prev->next = &turn;
 	kvf_list_init(&e->ready);
-	while (budget && (node = kvf_list_pop_front(&turn))) {
+	e->looks = 0;
+	while (budget && e->looks < KVF_TURN_LOOKS && (node = kvf_list_pop_front(&turn))) {
 		uint32_t used = kvf_job_drive(e, kvf_list_entry(node, struct kvf_job, ready), budget);
 
 		e->stats.job_steps += used;

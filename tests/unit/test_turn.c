@@ -356,6 +356,35 @@ static void test_steps(void)
 
 /* ---- dead ---- */
 
+/* Many long prompts that are looked up at once: a turn looks at, asks for and hands on a bounded number of chunks,
+ * however many jobs are ready, and each job has its turn. */
+static void test_many_lookups(void)
+{
+	static const char *const settings[] = { "chunk_size", "2", NULL };
+	const uint32_t n = 200, chunks = 500;
+	struct kvf_completion c[256];
+	uint32_t asked = 0, done = 0;
+	struct kvf_op op;
+
+	tier_rig_open_more(&r, &m, 1, KVF_TIER_RECORDS, (struct rig_options){ .slots = 16, .settings = settings });
+	tier_rig_poll(&r, 20);
+	rig_tokens(&r, 1, chunks * 2);
+	kvf_prep_lookup(&op, r.seq, 0, 0, 0);
+	op.deadline_ns = KVF_NO_DEADLINE;
+	for (uint32_t i = 0; i < n; i++)
+		rig_submit(&r, &op);
+	for (uint32_t turn = 0; turn < 1000 && done < n; turn++) {
+		CU_ASSERT_EQUAL(kvf_next_deadline_ns(r.engine), 0);
+		done += (uint32_t)kvf_poll(r.engine, c, 256);
+		CU_ASSERT(r.engine->looks < KVF_TURN_LOOKS + KVF_TURN_SCAN * (KVF_LOOKS_ASK + 1));
+		CU_ASSERT(m.exists - asked <= KVF_TURN_ASKS + KVF_TIER_BATCH);
+		asked = m.exists;
+	}
+	CU_ASSERT_EQUAL(done, n);
+	CU_ASSERT_EQUAL(asked, n * chunks);
+	tier_rig_close(&r, &m);
+}
+
 /* Every operation of a dead engine ends once, with KVF_EINTERNAL; those that ended before do not end again. */
 static void test_dead(void)
 {
@@ -490,6 +519,7 @@ int main(int argc, char **argv)
 		{ "timers", test_timers },     { "descriptors", test_descriptors },
 		{ "steps", test_steps },       { "dead", test_dead },
 		{ "dead_and_bare", test_dead_and_bare }, { "dead_with_requests", test_dead_with_requests },
+		{ "many_lookups", test_many_lookups },
 	};
 
 	return kvf_test_main("turn", tests, KVF_ARRAY_LEN(tests), argc, argv);
