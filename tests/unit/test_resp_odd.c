@@ -119,6 +119,25 @@ static void test_chatty(void)
 	rig.before = rig.between = NULL;
 }
 
+/* A byte of the greeting every 100 ms: all of it must be there in the time there is to connect. */
+static void test_drips(void)
+{
+	open_rig();
+	for (unsigned i = 0; i < 11; i++) {
+		resp_rig_settle(&rig);
+		resp_peer_accept(&rig);
+		for (unsigned k = 0; k < RESP_RIG_PEERS; k++) {
+			resp_peer_take(&rig, &rig.peer[k], SIZE_MAX);
+			resp_peer_give(&rig, &rig.peer[k], 1);
+		}
+		rig.now_ns += KVF_NS_PER_S / 10;
+	}
+	resp_rig_settle(&rig);
+	CU_ASSERT_EQUAL(rig.tier->connects, 0);
+	CU_ASSERT_EQUAL(rig.tier->errors[KVF_RESP_T_TIMEOUT], 2);
+	resp_rig_close(&rig);
+}
+
 /* Time passes, and nothing comes. */
 static void silence(void)
 {
@@ -283,7 +302,8 @@ static void test_partial_of_nobody(void)
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
-		{ "old", test_old },   { "no_mget", test_no_mget },	{ "chatty", test_chatty },
+		{ "old", test_old },   { "no_mget", test_no_mget },
+		{ "drips", test_drips }, { "chatty", test_chatty },
 		{ "full", test_full }, { "held", test_held },		{ "withdrawn", test_withdrawn },
 		{ "partial_of_nobody", test_partial_of_nobody },
 	};

@@ -26,6 +26,13 @@ static void ended(struct kvf_resp_conn *c)
 		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_RESET, "closed by the server");
 }
 
+/* What is greeted has all of its time from the start: a byte now and then does not lengthen it. */
+static void alive(struct kvf_resp_conn *c, uint64_t now_ns)
+{
+	if (c->state == KVF_RESP_READY)
+		c->since_ns = now_ns;
+}
+
 /* ---- out ---- */
 
 /* The next command with a payload that is not wholly sent; NULL: none. */
@@ -124,7 +131,7 @@ bool kvf_resp_conn_send(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 			ended(c);
 			return false;
 		}
-		c->since_ns = now_ns;
+		alive(c, now_ns);
 		c->bytes_out += (uint64_t)n;
 		*moved += (uint64_t)n;
 		left -= kvf_min_u64(left, (uint64_t)n);
@@ -219,7 +226,7 @@ bool kvf_resp_conn_recv(struct kvf_resp_conn *c, uint64_t now_ns, uint64_t budge
 			return false;
 		}
 		got = (uint64_t)n;
-		c->since_ns = now_ns;
+		alive(c, now_ns);
 		c->bytes_in += got;
 		*moved += got;
 		left -= kvf_min_u64(left, got);
