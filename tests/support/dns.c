@@ -3,7 +3,6 @@
 #include "tests/support/dns.h"
 
 #include <arpa/inet.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,19 +15,21 @@
 #define TYPE_AAAA 28u
 #define NO_SUCH_NAME 3u
 
-bool dns_begin(struct dns *dns)
+bool dns_begin(struct dns *dns, uint16_t port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(at);
 
 	memset(dns, 0, sizeof(*dns));
+	at.sin_port = htons(port);
 	dns->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (dns->fd < 0 || bind(dns->fd, (struct sockaddr *)(void *)&at, n) ||
 	    getsockname(dns->fd, (struct sockaddr *)(void *)&at, &n)) {
 		CU_FAIL("no name server");
 		return false;
 	}
-	snprintf(dns->servers, sizeof(dns->servers), "127.0.0.1:%u", ntohs(at.sin_port));
+	dns->port = ntohs(at.sin_port);
+	snprintf(dns->servers, sizeof(dns->servers), "127.0.0.1:%u", dns->port);
 	return true;
 }
 

@@ -55,7 +55,7 @@ static bool begin(const char *more)
 	memset(&rig, 0, sizeof(rig));
 	second = silent = -1;
 	memset(filler, 0xff, sizeof(filler));
-	if (!dns_begin(&dns))
+	if (!dns_begin(&dns, 0))
 		return false;
 	rig.listener = listen_on("127.0.0.2", &port, RESP_RIG_PEERS);
 	CU_ASSERT_FATAL(rig.listener >= 0);
@@ -361,6 +361,36 @@ static void test_name_gone(void)
 	end();
 }
 
+/* The name server itself is gone, and back: it is found again, and what it says is new. */
+static void test_name_server_gone(void)
+{
+	unsigned resolve;
+	uint16_t port;
+
+	if (!begin("127.0.0.3"))
+		return;
+	addresses("127.0.0.2", NULL);
+	open_rig();
+	CU_ASSERT_EQUAL(ask(0), KVF_ENOENT);
+	port = dns.port;
+	dns_end(&dns);
+	for (unsigned i = 0; i < 3; i++) {
+		resolve = errors(KVF_RESP_T_RESOLVE);
+		pass(2000);
+		drop_all();
+		CU_ASSERT_EQUAL(ask(210), KVF_ENOENT);
+		CU_ASSERT_STRING_EQUAL(where(), "127.0.0.2");
+		CU_ASSERT_EQUAL(errors(KVF_RESP_T_RESOLVE), resolve + 1);
+	}
+	CU_ASSERT_TRUE_FATAL(dns_begin(&dns, port));
+	addresses("127.0.0.3", NULL);
+	pass(2000);
+	drop_all();
+	CU_ASSERT_EQUAL(ask(210), KVF_ENOENT);
+	CU_ASSERT_STRING_EQUAL(where(), "127.0.0.3");
+	end();
+}
+
 /* One failure for a round through all of them, and a pause before the next. */
 static void test_all_dead(void)
 {
@@ -402,6 +432,7 @@ int main(int argc, char **argv)
 		{ "first_hangs", test_first_hangs },
 		{ "moves", test_moves },
 		{ "name_gone", test_name_gone },
+		{ "name_server_gone", test_name_server_gone },
 		{ "all_dead", test_all_dead },
 	};
 
