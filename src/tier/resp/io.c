@@ -14,12 +14,18 @@
 /* ---- the kernel's ---- */
 
 /*
- * The socket takes no more while so much was not sent yet. On loopback what waits is sent by answers to older bytes, on
- * the server's core, while new bytes go out on ours: packets overtake each other, TCP takes that for loss, and repairs
- * it inside of our next call (turns of more than 1 ms, half the speed). So next to nothing waits there. To other
- * machines a host that looks in once a millisecond should leave enough behind.
+ * Within a machine nothing is lost and no queue has to stay short, but congestion control works all the same. BBR, the
+ * default of some machines, takes an estimate of the bandwidth for the bandwidth and paces what it sends with a timer:
+ * half the speed, for the rest of the connection. Reno is the one that every kernel has and every process may choose.
  */
-#define UNSENT_LOOPBACK (64 * 1024)
+#define LOCAL_CONGESTION "reno"
+
+/*
+ * The socket takes no more while so much was not sent yet. Within a machine what waits is sent by answers to older
+ * bytes, on the server's core, while new bytes go out on ours: so next to nothing waits. To other machines a host that
+ * looks in once a millisecond should leave enough behind.
+ */
+#define UNSENT_LOCAL (64 * 1024)
 #define UNSENT_MAX (2 * 1024 * 1024)
 
 /* An idle connection whose other end is gone is found out within half a minute, not by the first request for it. */
@@ -34,34 +40,69 @@ static void set(struct kvf_resp_io *io, int level, int option, int value)
 	io->syscalls++;
 }
 
+static bool same_ip(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET6)
+		return !memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
+			&((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, sizeof(struct in6_addr));
+	return a->sa_family == AF_INET && ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
+						  ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
+}
+
 static bool is_loopback(const struct sockaddr *addr)
 {
-	if (addr->sa_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr);
 	return addr->sa_family == AF_INET &&
 	       ntohl(((const struct sockaddr_in *)(const void *)addr)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
-static void set_options(struct kvf_resp_io *io, const struct sockaddr *addr)
+/* Is the server on this machine? Our end has the server's address then, whichever that is, but for 127.0.0.0/8. */
+static bool is_local(struct kvf_resp_io *io, const struct sockaddr *addr)
 {
-	if (addr->sa_family == AF_UNIX)
-		return;
+	struct sockaddr_storage own;
+	socklen_t n = sizeof(own);
+
+	if (is_loopback(addr))
+		return true;
+	io->syscalls++;
+	return !getsockname(io->fd, (struct sockaddr *)(void *)&own, &n) &&
+	       same_ip((const struct sockaddr *)(const void *)&own, addr);
+}
+
+static void set_options(struct kvf_resp_io *io)
+{
 	set(io, IPPROTO_TCP, TCP_NODELAY, 1);
-	set(io, IPPROTO_TCP, TCP_NOTSENT_LOWAT, is_loopback(addr) ? UNSENT_LOOPBACK : UNSENT_MAX);
+	set(io, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
 	set(io, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set(io, IPPROTO_TCP, TCP_KEEPIDLE, IDLE_S);
 	set(io, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_S);
 	set(io, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
 }
 
+static void set_local_options(struct kvf_resp_io *io)
+{
+	set(io, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_LOCAL);
+	(void)setsockopt(io->fd, IPPROTO_TCP, TCP_CONGESTION, LOCAL_CONGESTION, sizeof(LOCAL_CONGESTION) - 1);
+	io->syscalls++;
+}
+
 static int socket_connect(struct kvf_resp_io *io, const struct sockaddr *addr, socklen_t n)
 {
+	bool tcp = addr->sa_family != AF_UNIX;
+	int rc;
+
 	io->syscalls += 2;
 	io->fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (io->fd < 0)
 		return -errno;
-	set_options(io, addr);
-	return connect(io->fd, addr, n) ? -errno : 0;
+	if (tcp)
+		set_options(io);
+	rc = connect(io->fd, addr, n) ? -errno : 0;
+	/* Our own address is known from here on, whether or not the server has answered. */
+	if (tcp && is_local(io, addr))
+		set_local_options(io);
+	return rc;
 }
 
 static int socket_connected(struct kvf_resp_io *io)
