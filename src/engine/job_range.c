@@ -42,31 +42,45 @@ static void report_unpin(struct kvf_engine *e, struct kvf_job *job, struct kvf_c
 	c->lease_id = job->lease_id;
 }
 
-/* ---- demote ---- */
+/* ---- a scan over the span ---- */
 
-static enum kvf_step_result demote(struct kvf_engine *e, struct kvf_job *job)
+/* Calls `one` for every entry of the span, from its first chunk on, so many a turn. True: that was the last. */
+static bool each_entry(struct kvf_engine *e, struct kvf_job *job,
+		       void (*one)(struct kvf_engine *e, struct kvf_job *job, uint32_t entry))
 {
 	uint32_t entry[KVF_FIND_BATCH];
 
-	/* Prefix first, so that the suffix ends up next to go. */
 	if (!job->cursor)
 		job->cursor = job->first_chunk;
 	for (uint32_t n = 0; job->cursor < job->end_chunk;) {
 		uint32_t m;
 
 		if (n >= KVF_TURN_SCAN)
-			return KVF_STEP_YIELD;
+			return false;
 		m = kvf_job_entries(e, job, job->cursor, job->end_chunk, entry);
 		n += m;
 		job->cursor += m;
-		for (uint32_t i = 0; i < m; i++) {
-			if (!kvf_is_resident(e, entry[i]))
-				continue;
-			kvf_evict_demote(kvf_evict_of(e, entry[i]), entry[i]);
-			job->in_ram += kvf_index_entry(&e->index, entry[i])->n_tokens;
-		}
+		for (uint32_t i = 0; i < m; i++)
+			if (entry[i] != KVF_NIL)
+				one(e, job, entry[i]);
 	}
-	return KVF_STEP_END;
+	return true;
+}
+
+/* ---- demote ---- */
+
+static void demote_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
+{
+	if (!kvf_is_resident(e, entry))
+		return;
+	kvf_evict_demote(kvf_evict_of(e, entry), entry);
+	job->in_ram += kvf_index_entry(&e->index, entry)->n_tokens;
+}
+
+/* Prefix first, so that the suffix ends up next to go. */
+static enum kvf_step_result demote(struct kvf_engine *e, struct kvf_job *job)
+{
+	return each_entry(e, job, demote_one) ? KVF_STEP_END : KVF_STEP_YIELD;
 }
 
 static void report_demote(struct kvf_engine *e, struct kvf_job *job, struct kvf_completion *c)
@@ -106,6 +120,9 @@ static void remove_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry
 	uint32_t named = kvf_job_tiers(e, job);
 	bool ram = !job->tiers || job->tiers & KVF_TIER_RAM;
 
+	/* A host's own keys may name a chunk twice. */
+	if (!kvf_entry_in_table(en))
+		return;
 	job->in_ram += en->n_tokens;
 	kvf_spill_drop(e, entry, ram ? UINT32_MAX : named);
 	if (ram) {
@@ -134,24 +151,8 @@ static void await_doomed(struct kvf_engine *e, struct kvf_job *job)
 
 static enum kvf_step_result remove_ram(struct kvf_engine *e, struct kvf_job *job)
 {
-	uint32_t entry[KVF_FIND_BATCH];
-
-	if (!job->cursor)
-		job->cursor = job->first_chunk;
-	for (uint32_t n = 0; job->cursor < job->end_chunk;) {
-		uint32_t m;
-
-		if (n >= KVF_TURN_SCAN)
-			return KVF_STEP_YIELD;
-		m = kvf_job_entries(e, job, job->cursor, job->end_chunk, entry);
-		n += m;
-		job->cursor += m;
-		for (uint32_t i = 0; i < m; i++) {
-			/* A host's own keys may name a chunk twice. */
-			if (entry[i] != KVF_NIL && kvf_entry_in_table(kvf_index_entry(&e->index, entry[i])))
-				remove_one(e, job, entry[i]);
-		}
-	}
+	if (!each_entry(e, job, remove_one))
+		return KVF_STEP_YIELD;
 	await_doomed(e, job);
 	kvf_job_goto(e, job, BELOW);
 	return KVF_STEP_AGAIN;
