@@ -105,6 +105,9 @@ struct kvf_tier_host {
 			    uint32_t *payload_bytes);
 	/* What an older LMCache called it, or KVF_ENOENT where there is no other name with the same hash. */
 	int (*wire_older)(struct kvf_tier_host *host, const struct kvf_tier_req *req, char *buf, size_t cap);
+	/* The tier does not keep the chunk any more: it made room. `key` is its first 16 bytes. What RAM has of it is
+	 * sent down again when it is stored or flushed again. Only inside submit() and progress(). */
+	void (*gone)(struct kvf_tier_host *host, const uint8_t key[16]);
 };
 
 struct kvf_tier_open {

@@ -32,6 +32,24 @@ static void host_complete(struct kvf_tier_host *host, struct kvf_tier_req *req, 
 	tier->done_tail = req;
 }
 
+static void host_gone(struct kvf_tier_host *host, const uint8_t key[16])
+{
+	struct kvf_tier *tier = tier_of(host);
+	struct kvf_engine *e = tier->engine;
+	uint8_t whole[KVF_KEY_BYTES] = { 0 };
+	struct kvf_fill *fill;
+	uint32_t entry;
+
+	memcpy(whole, key, 16);
+	entry = kvf_index_find(&e->index, whole);
+	if (entry == KVF_NIL)
+		return;
+	kvf_index_entry(&e->index, entry)->tiers_have &= (uint8_t)~(1u << tier->number);
+	fill = kvf_index_entry(&e->index, entry)->state == KVF_ENTRY_FILLING ? kvf_fill_of(e, entry) : NULL;
+	if (fill && fill->tier == tier)
+		fill->removed = true;
+}
+
 static uint64_t host_now(struct kvf_tier_host *host)
 {
 	return tier_of(host)->engine->clock.now_ns;
@@ -104,7 +122,8 @@ int kvf_tier_add(struct kvf_engine *e, const struct kvf_tier_ops *ops, void *sel
 					     .wire_name = kvf_wire_host_name,
 					     .wire_older = kvf_wire_host_older,
 					     .wire_meta = kvf_wire_host_meta,
-					     .wire_payload = kvf_wire_host_payload };
+					     .wire_payload = kvf_wire_host_payload,
+					     .gone = host_gone };
 	init_lists(tier);
 	/* Ranks, restarts and tiers differ, the same simulation does not. */
 	kvf_breaker_init(&tier->breaker,
@@ -373,7 +392,8 @@ static void forget(struct kvf_engine *e, const struct kvf_tier *tier, const stru
 	en->tiers_have &= (uint8_t)~(1u << tier->number);
 	/* What is on its way up or down at the same time may have come before the remove. */
 	if (en->state == KVF_ENTRY_FILLING) {
-		kvf_fill_of(e, entry)->removed = true;
+		if (kvf_fill_of(e, entry)->tier == tier)
+			kvf_fill_of(e, entry)->removed = true;
 		return;
 	}
 	spill = kvf_spill_of(e, entry);

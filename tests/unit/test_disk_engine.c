@@ -418,6 +418,39 @@ static void test_unprivileged(void)
 		CU_ASSERT_EQUAL(rc, 0);
 }
 
+/* What the disk threw out to make room does not count as there: stored again, it is written again before it counts as
+ * durable, though RAM had it all the time. */
+static void test_room_made(void)
+{
+	const uint32_t n = 8 * RIG_CHUNK, more = 20 * RIG_CHUNK;
+	struct rig_options o;
+	struct kvf_stats s;
+	uint64_t puts;
+	struct rig r;
+
+	fresh();
+	o = options(256, "0.001", "sync");
+	rig_open(&r, &o);
+	for (uint64_t i = 1; i <= 6; i++) {
+		uint32_t tokens = i == 1 ? n : more;
+
+		rig_tokens(&r, i, tokens);
+		rig_compute(&r, tokens);
+		CU_ASSERT_EQUAL(store_durable(&r, tokens).level, KVF_LEVEL_DURABLE);
+	}
+	s = rig_stats(&r);
+	CU_ASSERT(s.disk.evictions >= 40);
+	CU_ASSERT_EQUAL(s.slots_resident, 108);
+	puts = s.tiers[0].puts;
+	rig_tokens(&r, 1, n);
+	CU_ASSERT_EQUAL(kvf_seq_resident(r.seq), n);
+	CU_ASSERT_EQUAL(store_durable(&r, n).level, KVF_LEVEL_DURABLE);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].puts - puts, 8);
+	CU_ASSERT_EQUAL(store_durable(&r, n).level, KVF_LEVEL_DURABLE);
+	CU_ASSERT_EQUAL(rig_stats(&r).tiers[0].puts - puts, 8);
+	rig_close(&r);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
@@ -427,6 +460,7 @@ int main(int argc, char **argv)
 		{"second_engine_refused", test_second_engine_refused},
 		{"filter", test_filter},
 		{"unprivileged", test_unprivileged},
+		{"room_made", test_room_made},
 	};
 
 	return kvf_test_main("disk_engine", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -285,6 +285,8 @@ static uint32_t slot_for_put(struct kvf_disk *d, struct kvf_disk_io *io, bool *l
 	io->has_old = true;
 	kvf_disk_take_out(&d->index, slot);
 	d->stats.evictions++;
+	if (d->host->gone)
+		d->host->gone(d->host, io->old.key);
 	return slot;
 }
 
