@@ -334,6 +334,36 @@ static void test_moves(void)
 	end();
 }
 
+/* One connection hangs, and the other address is of no use: those that work are left alone. */
+static void test_one_hangs(void)
+{
+	struct resp_ask a;
+
+	if (!begin(NULL))
+		return;
+	addresses("127.0.0.2", DEAD);
+	rig.opt.stall_timeout_ns = KVF_NS_PER_S;
+	open_rig();
+	CU_ASSERT_EQUAL(ask(0), KVF_ENOENT);
+	get_from("127.0.0.2");
+	CU_ASSERT_EQUAL(rig.tier->connects, 2);
+	resp_rig_submit(&rig, &a, KVF_REQ_GET, 1, slot);
+	resp_rig_settle(&rig);
+	rig.now_ns += KVF_NS_PER_S;
+	resp_rig_settle(&rig);
+	CU_ASSERT(a.done == 1 && a.status == KVF_ETIMEDOUT);
+	CU_ASSERT_EQUAL(ask(0), KVF_ENOENT);
+	CU_ASSERT_EQUAL(rig.tier->connects, 2);
+	/* The one that hung finds nobody at the other address, and after a pause its server again. */
+	resp_rig_submit(&rig, &a, KVF_REQ_GET, 1, slot);
+	serve();
+	CU_ASSERT(a.done == 1 && a.status == KVF_EIO);
+	pass(1000);
+	get_from("127.0.0.2");
+	CU_ASSERT_EQUAL(rig.tier->connects, 3);
+	end();
+}
+
 /* A name that is gone, or that nobody can be asked for, leaves the address that was known; one that was never there
  * is found when it comes. */
 static void test_name_gone(void)
@@ -431,6 +461,7 @@ int main(int argc, char **argv)
 		{ "first_is_silent", test_first_is_silent },
 		{ "first_hangs", test_first_hangs },
 		{ "moves", test_moves },
+		{ "one_hangs", test_one_hangs },
 		{ "name_gone", test_name_gone },
 		{ "name_server_gone", test_name_server_gone },
 		{ "all_dead", test_all_dead },

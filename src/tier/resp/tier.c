@@ -133,11 +133,25 @@ void kvf_resp_tier_lost(struct kvf_resp_tier *tier, struct kvf_tier_req *req, in
 	tier->event = true;
 }
 
+/* It goes to another address than new connections, of which one is there: what it has is all it gets. */
+static bool left_behind(const struct kvf_resp_conn *c)
+{
+	const struct kvf_resp_tier *tier = c->tier;
+
+	if (kvf_resp_resolver_is_at(&tier->resolver, &c->address))
+		return false;
+	for (uint32_t i = 0; i < tier->n_conns; i++)
+		if (tier->conn[i].state == KVF_RESP_READY &&
+		    kvf_resp_resolver_is_at(&tier->resolver, &tier->conn[i].address))
+			return true;
+	return false;
+}
+
 static bool has_room(const struct kvf_resp_conn *c)
 {
 	uint64_t n = c->tail - c->head;
 
-	if (!kvf_resp_resolver_is_at(&c->tier->resolver, &c->address))
+	if (left_behind(c))
 		return false;
 	if (!c->number)
 		return n < c->cmd_cap;
@@ -326,11 +340,10 @@ static void cancel(void *self, struct kvf_tier_req *req)
 
 /* ---- a turn ---- */
 
-/* Connections to another address than new ones go to have no new requests: they end when the last one is answered. */
+/* All connections go to the same address, as soon as that can be had. */
 static void follow(struct kvf_resp_conn *c)
 {
-	if (c->state == KVF_RESP_READY && c->head == c->tail &&
-	    !kvf_resp_resolver_is_at(&c->tier->resolver, &c->address))
+	if (c->state == KVF_RESP_READY && c->head == c->tail && left_behind(c))
 		kvf_resp_conn_break(c, KVF_EIO, KVF_RESP_T_COUNTED, "its server has another address now");
 }
 
