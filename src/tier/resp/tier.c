@@ -14,7 +14,7 @@
 #define VALUE_CMDS 16u
 #define VALUE_TEXT (64u * 1024u)
 #define VALUE_BYTES (8u * 1024u * 1024u) /* one connection has so much under way, but always two values */
-#define TURN_BYTES (512u * 1024u)
+#define TURN_BYTES (1024u * 1024u) /* 100 to 200 us of copying */
 #define TURN_BYTES_TLS (256u * 1024u) /* to encrypt takes as long as to send */
 #define HELD_MAX 1024u /* requests that wait for a connection */
 #define BACKOFF_FIRST_NS (20 * KVF_NS_PER_MS)
