@@ -33,6 +33,13 @@
  * KVF_EINTERNAL, calls that would begin anything return KVF_EDEAD, and what device and tiers hold comes back while the
  * host polls. Then it can be closed; memory that its operations held is not given back to the allocator.
  *
+ * FORK. A host may fork at any time, also while transfers are in flight. The child gets KVF_EFORK from every call
+ * with guards, kvf_engine_close() too; the pool and the other memory that disks write into is not mapped in it. Every
+ * descriptor of ours is closed by exec. A child that goes on without exec keeps copies of them: deleted files of the
+ * disk tier give their room back, and closed connections end, when it does. It does not keep the parent from closing
+ * the engine and opening another; but where the parent is killed, the locks of local_disk stay with the child, and a
+ * new engine gets KVF_EBUSY while that lives.
+ *
  * POINTERS handed in are read during the call only, unless a comment says otherwise. Structures start with `size`
  * (set it to sizeof; the _init functions do) and may grow at their end; struct kvf_op and struct kvf_completion are
  * fixed for ever at 256 and 64 bytes.

@@ -110,6 +110,12 @@ static int lock_patiently(int fd)
 	return 0;
 }
 
+void kvf_disk_unlock(int fd)
+{
+	(void)flock(fd, LOCK_UN);
+	close(fd);
+}
+
 /* The lock is on the directory's page; whoever deletes the directory holds it too, so look whether
  * it is still there. */
 static int lock_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
@@ -137,7 +143,7 @@ static int lock_ours(struct kvf_disk_dir *dir, struct kvf_report *report)
 			!fstatat(dir->fd, KVF_DISK_DIR_FILE, &named, AT_SYMLINK_NOFOLLOW) &&
 			ours.st_ino == named.st_ino)
 			return KVF_OK;
-		close(dir->lock_fd);
+		kvf_disk_unlock(dir->lock_fd);
 		dir->lock_fd = -1;
 	}
 	return refuse(report, KVF_EBUSY, dir->path, "is being cleared by somebody else");
@@ -291,7 +297,7 @@ void kvf_disk_dirs_close(struct kvf_disk *d)
 
 		/* Whoever opens it next must not meet a write of ours that is still under way. */
 		if (dir->lock_fd >= 0 && !d->left)
-			close(dir->lock_fd);
+			kvf_disk_unlock(dir->lock_fd);
 		if (dir->fd >= 0)
 			close(dir->fd);
 		if (dir->base_fd >= 0)

@@ -230,6 +230,8 @@ static int make_ios(struct kvf_disk *d)
 		d->pages = NULL;
 		return KVF_ENOMEM;
 	}
+	/* After a fork either side may get the copy when one writes, and the device goes on with the other's page. */
+	(void)madvise(d->pages, d->pages_bytes, MADV_DONTFORK);
 	for (uint32_t i = 0; i < KVF_DISK_IOS; i++) {
 		d->io[i].disk = d;
 		d->io[i].page = d->pages + (i + 1) * (size_t)KVF_DISK_PAGE;

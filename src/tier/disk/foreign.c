@@ -68,7 +68,7 @@ no:
 static void leave(int fd, int lock)
 {
 	if (lock >= 0)
-		close(lock);
+		kvf_disk_unlock(lock);
 	close(fd);
 }
 

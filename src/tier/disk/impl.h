@@ -191,6 +191,9 @@ void kvf_disk_dirs_renew(struct kvf_disk *d);
 /* O_RDWR without following links, ours and plain, or -errno (-EPERM: somebody else's, -EMLINK: no
  * plain file). */
 int kvf_disk_open_file(int dir_fd, const char *name, int flags);
+/* Gives the lock of a directory back and closes its descriptor: a child that the host has forked holds the lock as long
+ * as it lives, if it is not given back by name. */
+void kvf_disk_unlock(int fd);
 
 /* ---- segment.c ---- */
 
