@@ -225,6 +225,36 @@ class Lint:
                 self.check_calls(path, code)
 
 
+PLANTED = "mutants/planted.txt"
+
+
+def check_planted(lint):
+    """What a planted mutant changes stands once in its file; scripts/mutants.py, which needs hours, would only then say."""
+    path = os.path.join(lint.root, PLANTED)
+    if not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    block = []
+    for n, line in enumerate(lines + [""], 1):
+        if line.strip() and not line.startswith("#"):
+            block.append((n, line))
+            continue
+        if len(block) >= 2:
+            check_place(lint, block[0][1], *block[1])
+        block = []
+
+
+def check_place(lint, path, n, old):
+    path = os.path.join(lint.root, path)
+    times = 0
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            times = f.read().count(old + "\n")
+    if times != 1:
+        lint.say("planted", PLANTED, n, f"stands {times} times in its file, must be once")
+
+
 def read_allow(path):
     allow = {}
     if not os.path.exists(path):
@@ -255,6 +285,7 @@ def main():
     for path in files:
         lint.check(path)
     if not args.files:
+        check_planted(lint)
         for rule, where in sorted(set(lint.allow) - lint.allow_used):
             lint.found.append(f"scripts/lint_allow.txt:1: '{rule} {where}' is needed no more [allow]")
     print("\n".join(lint.found + [f"lint: {len(files)} files, {len(lint.found)} findings"]))

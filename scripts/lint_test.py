@@ -48,6 +48,18 @@ class LintTest(Tree):
         if line is not None:
             self.assertIn(f"{path}:{line}:", out)
 
+    def test_planted_mutants(self):
+        source = HEAD + "int a;\nint b;\nint b;\n"
+        for line, times in (("int a;", None), ("int b;", 2), ("int c;", 0), ("nt a", 0)):
+            self.write("src/base/a.c", source)
+            self.write("mutants/planted.txt", f"# Planted.\n\nsrc/base/a.c\n{line}\nint d;\nwhy\n")
+            rc, out = run("lint.py", "--root", self.dir.name)
+            self.assertEqual(rc, 0 if times is None else 1, out)
+            if times is not None:
+                self.assertIn(f"mutants/planted.txt:4: stands {times} times", out)
+        self.write("mutants/planted.txt", "src/base/none.c\nint a;\nint d;\nwhy\n")
+        self.assertEqual(run("lint.py", "--root", self.dir.name)[0], 1)
+
     @staticmethod
     def function(lines, head="int f(void)"):
         return HEAD + head + "\n{\n" + "\tg();\n" * (lines - 3) + "}\n"
