@@ -112,7 +112,7 @@ static void record(
 		.aio_arg = &s->disk};
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &s->options), KVF_OK);
 	drig_settle(&r);
-	for (int i = 0; i < 12; i++)
+	for (int i = 0; n_keys && i < 12; i++)
 		burst(s, &r, n_keys);
 	drig_close(&r);
 }
@@ -203,9 +203,96 @@ static void test_durable_each(void)
 	CU_ASSERT(t.right > 0);
 }
 
+/* ---- what recovery found, stored again ---- */
+
+#define FOUND 12u
+
+/* A session before, that ended well: chunks [0, FOUND) are there, and are to stay. */
+static void first_session(struct session *s, struct drig *r, uint32_t durable)
+{
+	record(s, 5, durable, 96, 0);
+	CU_ASSERT_EQUAL_FATAL(drig_open(r, &s->options), KVF_OK);
+	drig_settle(r);
+	CU_ASSERT_EQUAL(drig_put_range(r, 0, FOUND), FOUND);
+	drig_close(r);
+}
+
+/* A header says nothing about the payload behind it: the chunk is written before it counts as stored, and then no
+ * more. */
+static void test_torn_is_written_anew(void)
+{
+	static struct session s;
+	struct sim_file *file = s.disk.file;
+	struct kvf_disk_stats before;
+	uint32_t torn = 0;
+	struct drig r;
+
+	first_session(&s, &r, KVF_DISK_DURABLE_NONE);
+	for (uint32_t i = 0; i < SIM_FILES; i++)
+		for (uint64_t at = 4096; at + SLOT <= file[i].size; at += SLOT, torn++)
+			memset(file[i].bytes + at + 4096 + 512, 0, 512);
+	CU_ASSERT(torn >= FOUND);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &s.options), KVF_OK);
+	drig_settle(&r);
+	for (uint32_t n = 0; n < FOUND; n++) {
+		CU_ASSERT_EQUAL(drig_exists(&r, n), KVF_OK);
+		CU_ASSERT_EQUAL(drig_put(&r, n), KVF_OK);
+		CU_ASSERT_EQUAL(drig_get(&r, n), DRIG_RIGHT);
+	}
+	drig_settle(&r);
+	before = drig_stats(&r);
+	CU_ASSERT_EQUAL(before.slots_live, FOUND);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, FOUND), FOUND);
+	CU_ASSERT_EQUAL(drig_stats(&r).writes, before.writes);
+	drig_close(&r);
+	sim_disk_fini(&s.disk);
+}
+
+/* Written again or not: what a session before was told of is there, whenever the power goes. */
+static void stored_again(uint32_t durable, bool while_scanning, uint32_t images)
+{
+	static struct session s;
+	struct sim_disk image;
+	uint64_t from, end;
+	struct drig r;
+	uint32_t lost = 0;
+
+	first_session(&s, &r, durable);
+	from = s.disk.time;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &s.options), KVF_OK);
+	if (!while_scanning)
+		drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, FOUND), FOUND);
+	end = s.disk.time;
+	drig_close(&r);
+	sim_disk_init(&image, 3);
+	s.options.aio_arg = &image;
+	for (uint32_t i = 0; i < images; i++) {
+		sim_disk_crash(&image, &s.disk, from + i * (end - from) / images);
+		CU_ASSERT_EQUAL_FATAL(drig_open(&r, &s.options), KVF_OK);
+		drig_settle(&r);
+		for (uint32_t n = 0; n < FOUND; n++)
+			lost += drig_get(&r, n) != DRIG_RIGHT;
+		drig_close(&r);
+	}
+	CU_ASSERT_EQUAL(lost, 0);
+	sim_disk_fini(&image);
+	sim_disk_fini(&s.disk);
+}
+
+static void test_stored_again(void)
+{
+	for (uint32_t durable = KVF_DISK_DURABLE_INTERVAL; durable <= KVF_DISK_DURABLE_EACH; durable++) {
+		stored_again(durable, false, n_images() / 10);
+		stored_again(durable, true, n_images() / 10);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
+		{"torn_is_written_anew", test_torn_is_written_anew},
+		{"stored_again", test_stored_again},
 		{"never_wrong", test_never_wrong},
 		{"durable_each", test_durable_each},
 	};

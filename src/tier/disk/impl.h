@@ -83,6 +83,8 @@ struct kvf_disk_io {
 	uint8_t kind; /* enum kvf_disk_io_kind */
 	bool doomed; /* put: was removed before it was done */
 	bool has_old;
+	bool anew; /* put: there may be an older copy, which recovery found or will find */
+	bool payload_first; /* then: the header follows */
 	bool retry; /* wipe: of a slot that was bad */
 	int status; /* wipe: what its request, a put that failed, ends with */
 	uint64_t generation;

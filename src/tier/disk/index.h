@@ -51,7 +51,7 @@ struct kvf_disk_slot {
 	uint8_t state; /* enum kvf_disk_slot_state */
 	uint8_t order; /* enum kvf_disk_order */
 	uint8_t unread; /* times in a row that the device could not read it */
-	uint8_t spare;
+	bool found; /* by recovery: nobody has looked at its payload */
 };
 
 struct kvf_disk_found {

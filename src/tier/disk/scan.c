@@ -80,6 +80,7 @@ static void take_in(struct kvf_disk *d, uint32_t slot, const struct kvf_record *
 	memcpy(s->parent, rec->parent, sizeof(s->parent));
 	s->generation = rec->generation;
 	s->payload_bytes = rec->payload_bytes;
+	s->found = true;
 	if (d->generation_unknown)
 		d->generation = kvf_max_u64(d->generation, rec->generation);
 	if (other != KVF_NIL) {

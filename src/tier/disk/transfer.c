@@ -96,7 +96,7 @@ static void queue(struct kvf_disk_io *io, uint8_t op_kind, uint8_t klass,
 	io->op.klass = klass;
 	io->op.fd = seg->fd;
 	io->op.file = seg->number;
-	io->op.offset = kvf_disk_offset(d, io->slot);
+	io->op.offset = kvf_disk_offset(d, io->slot) + (io->payload_first ? KVF_DISK_PAGE : 0);
 	io->op.complete = complete;
 	kvf_aio_queue(&d->aio, &io->op);
 }
@@ -116,6 +116,7 @@ void kvf_disk_begin_wipe(struct kvf_disk_io *io)
 	struct kvf_disk_slot *s = kvf_disk_slot_at(io->disk, io->slot);
 
 	io->kind = KVF_DISK_WIPE;
+	io->payload_first = false;
 	s->state = KVF_DISK_WIPING;
 	if (s->readers) {
 		kvf_list_push_back(&io->disk->waiting, &io->link);
@@ -290,6 +291,12 @@ static uint32_t slot_for_put(struct kvf_disk *d, struct kvf_disk_io *io, bool *l
 	return slot;
 }
 
+/*
+ * A chunk that is there already, found by recovery or yet to be, is written anew. Were a crash to leave its header and
+ * half of the payload, the next recovery would take that for the newer copy, and throw out one that may be good: so
+ * the header goes last. And an older copy was promised before: it is overwritten when the newer one is on the medium,
+ * unless nothing ever is.
+ */
 static void start_put(struct kvf_disk_io *io)
 {
 	struct kvf_disk *d = io->disk;
@@ -299,15 +306,18 @@ static void start_put(struct kvf_disk_io *io)
 	io->generation = ++d->generation;
 	s->state = KVF_DISK_WRITING;
 	s->unread = 0;
+	s->found = false;
 	s->payload_bytes = req->payload_bytes;
 	s->generation = io->generation;
 	memcpy(s->key, req->key, sizeof(s->key));
 	memcpy(s->parent, req->parent, sizeof(s->parent));
 	build_header(io);
-	io->op.iov[0] = (struct iovec){io->page, KVF_DISK_PAGE};
-	io->op.iov[1] = (struct iovec){
+	io->anew = io->payload_first = d->scanning || kvf_disk_find(&d->index, req->key) != KVF_NIL;
+	io->op.n_iov = 0;
+	if (!io->payload_first)
+		io->op.iov[io->op.n_iov++] = (struct iovec){io->page, KVF_DISK_PAGE};
+	io->op.iov[io->op.n_iov++] = (struct iovec){
 		req->slot + KVF_SLOT_HEADER_BYTES, kvf_align_up(req->payload_bytes, KVF_DISK_PAGE)};
-	io->op.n_iov = 2;
 	d->stats.writes++;
 	queue(io, KVF_AIO_WRITE, KVF_AIO_NORMAL, wrote);
 }
@@ -353,13 +363,15 @@ bool kvf_disk_put(struct kvf_disk *d, struct kvf_tier_req *req)
 		kvf_disk_end(d, req, KVF_ERANGE);
 		return true;
 	}
-	if (slot != KVF_NIL)
+	/* A header that recovery found says nothing about the payload behind it: a crash, or a write that failed, may
+	 * have left half of that. */
+	if (slot != KVF_NIL && !kvf_disk_slot_at(d, slot)->found)
 		return put_again(d, req, slot);
 	if (d->generation_unknown)
 		return false;
 	if (kvf_disk_now(d) < d->read_only_until_ns)
 		return refuse(d, req, KVF_ENOSPC, &d->stats.refused_full);
-	if (!admitted(d, req->key))
+	if (slot == KVF_NIL && !admitted(d, req->key))
 		return refuse(d, req, KVF_EQUOTA, &d->stats.refused_admission);
 	io = user_io(d, KVF_DISK_PUT, req);
 	if (!io)
@@ -410,6 +422,13 @@ static void settle_put(struct kvf_disk_io *io, int status)
 	kvf_disk_begin_wipe(io);
 }
 
+static void write_header(struct kvf_disk_io *io)
+{
+	io->payload_first = false;
+	io->op.iov[0] = (struct iovec){io->page, KVF_DISK_PAGE};
+	queue(io, KVF_AIO_WRITE, KVF_AIO_NORMAL, wrote);
+}
+
 static void wrote(struct kvf_aio_op *op, int result)
 {
 	struct kvf_disk_io *io = kvf_container_of(op, struct kvf_disk_io, op);
@@ -420,8 +439,12 @@ static void wrote(struct kvf_aio_op *op, int result)
 		kvf_disk_say(d, KVF_LOG_WARNING,
 			"the file system is read-only: nothing is stored, what is there is served");
 	}
-	if (!result && d->params.durable == KVF_DISK_DURABLE_EACH) {
+	if (!result && (d->params.durable == KVF_DISK_DURABLE_EACH || (d->params.durable && io->anew))) {
 		kvf_disk_sync(io);
+		return;
+	}
+	if (!result && io->payload_first && !io->doomed) {
+		write_header(io);
 		return;
 	}
 	if (!result)
@@ -436,6 +459,10 @@ void kvf_disk_synced(struct kvf_disk_io *io, int result)
 
 	if (io->kind == KVF_DISK_WIPE) {
 		end_wipe(io, result);
+		return;
+	}
+	if (s->state == KVF_DISK_WRITING && io->payload_first && !result && !io->doomed) {
+		write_header(io);
 		return;
 	}
 	if (s->state == KVF_DISK_WRITING) {
