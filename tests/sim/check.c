@@ -325,6 +325,9 @@ static void check_caps(struct world *w, const struct kvf_stats *s)
 		s->corrupt_chunks > w->tier[0].damaged + w->tier[1].damaged + w->tier[2].damaged)
 		world_fail(w, "%llu corrupt chunks, fewer were damaged",
 			(unsigned long long)s->corrupt_chunks);
+	if (w->wdisk && w->wdisk->sim.misaligned)
+		world_fail(w, "%llu transfers that no disk with blocks of %u bytes takes",
+			(unsigned long long)w->wdisk->sim.misaligned, w->wdisk->sim.align);
 }
 
 /* Completion may wait for copies that can touch the host's blocks, and for nothing else. */

@@ -70,6 +70,8 @@ struct sim_disk {
 	uint32_t fail_lands; /* so many writes that fail have done it all the same, others something or nothing */
 	bool stalled; /* the device hangs: nothing ends until it is false again */
 	uint64_t overlaps; /* transfers into memory that another one was using */
+	uint32_t align; /* of offset, length and memory: what the device asks for; a page: the coarsest that goes */
+	uint64_t misaligned; /* starts that did not keep to it: a real device refuses them */
 	/* a clock, NULL: pumps; and what it is worth */
 	uint64_t (*now_ns)(void *arg);
 	void *arg;

@@ -133,6 +133,7 @@ static void sweep(int error, uint32_t kinds, uint64_t length, uint32_t durable, 
 		o = options(&sim, durable);
 		script(&r, &o);
 		then_all_is_well(&r, &sim);
+		CU_ASSERT_EQUAL(sim.misaligned, 0);
 		drig_close(&r);
 		sim_disk_fini(&sim);
 		snprintf(command, sizeof(command), "rm -rf '%s'/kvf-*", dir);

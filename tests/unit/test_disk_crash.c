@@ -114,6 +114,7 @@ static void record(
 	drig_settle(&r);
 	for (int i = 0; n_keys && i < 12; i++)
 		burst(s, &r, n_keys);
+	CU_ASSERT_EQUAL(s->disk.misaligned, 0);
 	drig_close(&r);
 }
 
