@@ -221,6 +221,8 @@ static void judge_remove(struct world *w, struct world_op *op, const struct kvf_
 			if (world_tier_putting(w, t, op->keys[i]))
 				bad(w, op, c, "a removed chunk is on its way into a tier");
 		}
+		if (w->wdisk && !w->wdisk->sim.damaged && wdisk_stands(w->wdisk, op->keys[i]))
+			bad(w, op, c, "a removed chunk's header stands on disk");
 	}
 }
 

@@ -12,16 +12,82 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
+#include "base/record.h"
 #include "tests/sim/world.h"
 #include "tier/disk/impl.h"
 
 #define SLOT_BYTES 8192u /* of most worlds; those with larger ones have fewer */
 
+/* A record whose payload is not what its header says. */
+static bool is_half(const struct wdisk *d, const uint8_t *page, struct kvf_record *rec)
+{
+	return !kvf_record_check(page, d->disk->slot_bytes - KVF_DISK_PAGE, rec) &&
+	       kvf_checksum(page + KVF_DISK_PAGE, rec->payload_bytes) != rec->checksum;
+}
+
+/* Some write into the slot was never acknowledged. */
+static bool may_be_half(const struct sim_disk *sim, uint32_t file, uint64_t at, uint64_t n)
+{
+	for (uint32_t i = 0; i < sim->n_log; i++) {
+		const struct sim_write *w = &sim->log[i];
+
+		if (w->file % SIM_FILES == file && w->ended == SIM_NEVER && w->offset < at + n &&
+			at < w->offset + w->bytes)
+			return true;
+	}
+	return false;
+}
+
+static void find_half(struct wdisk *d)
+{
+	uint64_t slot_bytes = d->disk->slot_bytes;
+	uint8_t *slot = malloc(slot_bytes);
+	struct kvf_record rec;
+
+	d->n_half = 0;
+	for (uint32_t f = 0; f < SIM_FILES && !d->sim.damaged; f++) {
+		const struct sim_file *file = &d->sim.file[f];
+
+		for (uint64_t at = KVF_DISK_PAGE; at < file->size; at += slot_bytes) {
+			uint64_t n = kvf_min_u64(slot_bytes, file->size - at);
+
+			/* The file may end in it. */
+			memset(slot, 0, slot_bytes);
+			memcpy(slot, file->bytes + at, n);
+			if (!is_half(d, slot, &rec))
+				continue;
+			if (!may_be_half(&d->sim, f, at, slot_bytes) || d->n_half == WDISK_HALF)
+				world_fail(d->sim.arg, "half a record is on disk, and all writes of it were done");
+			else
+				d->half[d->n_half++] = rec.generation;
+		}
+	}
+	free(slot);
+}
+
+/* The device lets go of memory: of a chunk that was read, too. */
+static void read_ended(void *arg, const void *p, size_t n, bool write)
+{
+	struct wdisk *d = ((struct world *)arg)->wdisk;
+	struct kvf_record rec;
+	bool half = d->n_half && write && n > KVF_DISK_PAGE &&
+		    !kvf_record_check(p, (uint32_t)n - KVF_DISK_PAGE, &rec) && is_half(d, p, &rec);
+
+	for (uint32_t i = 0; half && i < d->n_half; i++)
+		d->half_reads += d->half[i] == rec.generation;
+	d->let_go(arg, p, n, write);
+}
+
 static int disk_open(void *self, struct kvf_tier_host *host, const struct kvf_tier_open *params, uint32_t *caps)
 {
 	struct wdisk *d = self;
 
-	return kvf_disk_ops.open(d->disk, host, params, caps);
+	int rc = kvf_disk_ops.open(d->disk, host, params, caps);
+
+	if (!rc)
+		find_half(d);
+	return rc;
 }
 
 static void disk_close(void *self)
@@ -114,7 +180,8 @@ struct wdisk *wdisk_open(struct world *w)
 	d->sim.arg = w;
 	d->sim.now_ns = sim_now;
 	d->sim.hold = hooks.hold;
-	d->sim.let_go = hooks.let_go;
+	d->sim.let_go = read_ended;
+	d->let_go = hooks.let_go;
 	d->sim.faults = o->faults;
 	kvf_mem_init(&d->mem, &w->mem.allocator);
 	(void)kvf_disk_new(&d->disk, &d->mem, &params);
@@ -172,6 +239,36 @@ bool wdisk_putting(const struct wdisk *d, const uint8_t key[KVF_KEY_BYTES])
 
 		if (io->kind == KVF_DISK_PUT && !io->doomed && !memcmp(io->key, key, KVF_KEY_BYTES))
 			return true;
+	}
+	return false;
+}
+
+static bool explained(const struct wdisk *d, const uint8_t key[KVF_KEY_BYTES])
+{
+	for (uint32_t i = 0; d->disk->io && i < KVF_DISK_IOS; i++) {
+		const struct kvf_disk_io *io = &d->disk->io[i];
+
+		if (io->kind && (!memcmp(io->key, key, KVF_DISK_KEY) ||
+					(io->has_old && !memcmp(io->old.key, key, KVF_DISK_KEY))))
+			return true;
+	}
+	return wdisk_has(d, key) || kvf_disk_bad_has(&d->disk->index, key);
+}
+
+bool wdisk_stands(const struct wdisk *d, const uint8_t key[KVF_KEY_BYTES])
+{
+	if (!d->disk->has_index || explained(d, key))
+		return false;
+	for (uint32_t f = 0; f < SIM_FILES; f++) {
+		const struct sim_file *file = &d->sim.file[f];
+
+		for (uint64_t at = KVF_DISK_PAGE; at + KVF_DISK_PAGE <= file->size; at += d->disk->slot_bytes) {
+			struct kvf_record rec;
+
+			if (!kvf_record_check(file->bytes + at, d->disk->slot_bytes - KVF_DISK_PAGE, &rec) &&
+				!memcmp(rec.key, key, sizeof(rec.key)))
+				return true;
+		}
 	}
 	return false;
 }

@@ -22,12 +22,20 @@ struct wdisk_options {
 	struct sim_disk_faults faults;
 };
 
+#define WDISK_HALF 64u
+
 struct wdisk {
 	struct kvf_tier_ops ops; /* hand over {&ops, this} */
 	struct kvf_disk *disk;
 	struct kvf_mem mem;
 	struct sim_disk sim;
 	char dir[256];
+	/* Records that the life before left with a header and half of a payload, by their generation: their write
+	 * failed half-way, and so did overwriting them. And how often one was read, which somebody must find out. */
+	uint64_t half[WDISK_HALF];
+	uint32_t n_half;
+	uint64_t half_reads;
+	void (*let_go)(void *arg, const void *p, size_t n, bool write);
 };
 
 /* For w->o.disk: makes w->wdisk, unless a world before has left it one. NULL: no directory. */
@@ -42,6 +50,8 @@ void wdisk_power_cut(struct wdisk *d);
 bool wdisk_has(const struct wdisk *d, const uint8_t key[KVF_KEY_BYTES]);
 /* A write of this key is under way that nobody removed meanwhile. */
 bool wdisk_putting(const struct wdisk *d, const uint8_t key[KVF_KEY_BYTES]);
+/* A header of this key stands on disk, and nothing that is under way, or could not be overwritten, explains it. */
+bool wdisk_stands(const struct wdisk *d, const uint8_t key[KVF_KEY_BYTES]);
 bool wdisk_removing(const struct wdisk *d);
 /* Something that was stored has gone from it, on purpose or not. */
 bool wdisk_lost_some(const struct wdisk *d);
