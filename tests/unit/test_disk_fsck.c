@@ -191,13 +191,27 @@ static void test_page_renewed(void)
 	page_renewed(2000);
 }
 
+/* The first page of every segment; returns how many there are. */
+static uint32_t spoil_segments(const struct drig_options *o)
+{
+	char path[4096];
+	uint32_t n = 0;
+
+	for (;; n++) {
+		drig_segment(o, n, path, sizeof(path));
+		if (access(path, F_OK))
+			return n;
+		poke(o, n, 20);
+	}
+}
+
 /* The first page of a segment and the directory's: the others help both. With all of them gone nothing says whose it
  * is; an engine knows. */
 static void test_pages_together(void)
 {
 	struct drig_options o = options();
 	uint64_t newest = spoil_page(&o, 100, 16);
-	char text[4096];
+	char text[4096], counted[64];
 	struct drig r;
 
 	poke(&o, 1, 20);
@@ -206,11 +220,11 @@ static void test_pages_together(void)
 	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--deep", dir, NULL), TOOL_OK);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "20 chunks"));
 	newest = spoil_page(&o, 100, 20);
-	poke(&o, 0, 20);
-	poke(&o, 1, 20);
+	/* Starts that store what is there already write it anew, and may need another file for that. */
+	snprintf(counted, sizeof(counted), "%u damaged pages; 0 repaired", spoil_segments(&o) + 1);
 	CU_ASSERT_EQUAL(run(kvf_cmd_fsck, text, sizeof(text), "--repair", dir, NULL), TOOL_WRONG);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "no segment says whose it is"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "3 damaged pages; 0 repaired"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, counted));
 	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
 	drig_settle(&r);
 	CU_ASSERT_EQUAL(drig_put(&r, 30), KVF_OK);
