@@ -3,7 +3,6 @@
 #ifndef KVF_TESTS_LOOP_RIG_H
 #define KVF_TESTS_LOOP_RIG_H
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "kvferry/kvf_status.h"
 #include "loop/loop.h"
 #include "tests/harness.h"
+#include "tests/support/descriptors.h"
 
 struct loop_rig {
 	struct kvf_loop loop;
@@ -47,19 +47,6 @@ KVF_UNUSED static void probe_init(struct probe *probe)
 	memset(probe, 0, sizeof(*probe));
 	probe->watch.ready = on_ready;
 	probe->watch.arg = probe;
-}
-
-KVF_UNUSED static unsigned open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	if (!dir)
-		return 0;
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 KVF_UNUSED static void pair(int fd[2])
@@ -95,7 +82,7 @@ KVF_UNUSED static void get_byte(int fd)
 /* allocator NULL: the library's own. */
 KVF_UNUSED static void begin_with(struct loop_rig *r, const struct kvf_allocator *allocator)
 {
-	r->fds = open_fds();
+	r->fds = descriptors_open(NULL);
 	kvf_mem_init(&r->mem, allocator);
 	kvf_loop_init(&r->loop, &r->mem);
 }
@@ -110,7 +97,7 @@ KVF_UNUSED static void end(struct loop_rig *r)
 {
 	kvf_loop_fini(&r->loop);
 	CU_ASSERT_EQUAL(kvf_mem_fini(&r->mem), 0);
-	CU_ASSERT_EQUAL(open_fds(), r->fds);
+	CU_ASSERT_EQUAL(descriptors_open(NULL), r->fds);
 }
 
 /* events 0: no more. */

@@ -8,7 +8,6 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include <dirent.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/disk_rig.h"
 
 static char dir[1000];
@@ -40,25 +40,6 @@ static int filter(uint32_t mute, uint32_t deadly)
 	struct sock_fprog prog = {KVF_ARRAY_LEN(code), code};
 
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
-}
-
-/* Descriptors whose target has `what` in its name. */
-static int descriptors(const char *what)
-{
-	DIR *list = opendir("/proc/self/fd");
-	const struct dirent *e;
-	int n = 0;
-
-	while (list && (e = readdir(list))) {
-		char target[4096];
-		ssize_t len = readlinkat(dirfd(list), e->d_name, target, sizeof(target) - 1);
-
-		target[len > 0 ? len : 0] = 0;
-		n += strstr(target, what) != NULL;
-	}
-	if (list)
-		closedir(list);
-	return n;
 }
 
 /* 77: cannot be had here. Else how many checks failed. */
@@ -81,10 +62,10 @@ static int closed(uint32_t aio, bool dead)
 		return 77;
 	drig_close(&r);
 	CU_ASSERT_EQUAL(strstr(r.log, "1 transfers do not end") != NULL, dead);
-	CU_ASSERT_EQUAL(descriptors("io_uring"), dead && uring);
-	CU_ASSERT_EQUAL(descriptors("kvferry.dir"), dead);
-	CU_ASSERT_EQUAL(descriptors("segment-"), 0);
-	CU_ASSERT_EQUAL(descriptors("eventfd"), 0);
+	CU_ASSERT_EQUAL(descriptors_open("io_uring"), dead && uring);
+	CU_ASSERT_EQUAL(descriptors_open("kvferry.dir"), dead);
+	CU_ASSERT_EQUAL(descriptors_open("segment-"), 0);
+	CU_ASSERT_EQUAL(descriptors_open("eventfd"), 0);
 	o.aio = KVF_AIO_WANT_SYNC;
 	rc = drig_open(&again, &o);
 	CU_ASSERT_EQUAL(rc, dead ? KVF_EBUSY : KVF_OK);

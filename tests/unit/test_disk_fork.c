@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/disk_rig.h"
 #include "tier/disk/impl.h"
 
@@ -123,29 +124,11 @@ static void test_exec(void)
 
 /* ---- the lock of another identity's directory, held while it is looked at ---- */
 
-static int locks_held(void)
-{
-	DIR *list = opendir("/proc/self/fd");
-	const struct dirent *e;
-	int n = 0;
-
-	while (list && (e = readdir(list))) {
-		char target[4096];
-		ssize_t len = readlinkat(dirfd(list), e->d_name, target, sizeof(target) - 1);
-
-		target[len > 0 ? len : 0] = 0;
-		n += strstr(target, KVF_DISK_DIR_FILE) != NULL;
-	}
-	if (list)
-		closedir(list);
-	return n;
-}
-
 /* The host forks, from another of its threads as it were, while an open is under way. */
 static void *forking(size_t size, void *user)
 {
 	(void)user;
-	if (child < 0 && locks_held() == 2)
+	if (child < 0 && descriptors_open(KVF_DISK_DIR_FILE) == 2)
 		begin_child(NULL, NULL);
 	return malloc(size);
 }

@@ -6,8 +6,8 @@
 #include "tests/harness.h"
 #include "tests/rig.h"
 #include "tests/sim/simmem.h"
+#include "tests/support/descriptors.h"
 
-#include <dirent.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -486,21 +486,9 @@ static void test_steady_state_allocates_nothing(void)
 	rig_close(&r);
 }
 
-static unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	CU_ASSERT_FATAL(dir != NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void test_open_close_leaves_nothing(void)
 {
-	unsigned before = open_descriptors();
+	unsigned before = descriptors_open(NULL);
 	struct simmem host;
 
 	simmem_init(&host, 1);
@@ -522,7 +510,7 @@ static void test_open_close_leaves_nothing(void)
 		close(t.fd);
 		CU_ASSERT_EQUAL(host.live_blocks, 0);
 		CU_ASSERT_EQUAL(host.wrong_sizes, 0);
-		CU_ASSERT_EQUAL(open_descriptors(), before);
+		CU_ASSERT_EQUAL(descriptors_open(NULL), before);
 	}
 }
 

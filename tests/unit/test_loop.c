@@ -16,7 +16,7 @@ static void test_idle_costs_nothing(void)
 	}
 	CU_ASSERT_EQUAL(r.loop.syscalls, 0);
 	CU_ASSERT_PTR_NULL(r.loop.ev);
-	CU_ASSERT_EQUAL(open_fds(), r.fds);
+	CU_ASSERT_EQUAL(descriptors_open(NULL), r.fds);
 	end(&r);
 }
 

@@ -44,12 +44,9 @@ static void test_rate_is_shared(void)
 	close_tiers();
 }
 
-/* A remove waits for the puts of its own chunks that are in flight, not for those of others that happen to be older. */
-static void test_remove_waits_for_its_own(void)
+/* One tier keeps puts of twenty chunks, the other those of three younger ones, which are the rig's sequence. */
+static void hold_two_stores(void)
 {
-	struct kvf_op op;
-	uint64_t id;
-
 	open_tiers(2, 64);
 	m[1].hold = true;
 	m[1].hold_kind = KVF_REQ_PUT;
@@ -62,6 +59,15 @@ static void test_remove_waits_for_its_own(void)
 	tier_rig_store(&r, 2, 3);
 	tier_rig_poll(&r, 20);
 	CU_ASSERT_EQUAL(m[0].n_held, 3);
+}
+
+/* A remove waits for the puts of its own chunks that are in flight, not for those of others that happen to be older. */
+static void test_remove_waits_for_its_own(void)
+{
+	struct kvf_op op;
+	uint64_t id;
+
+	hold_two_stores();
 	kvf_prep_remove(&op, r.seq, 0, 3 * RIG_CHUNK, 0);
 	op.deadline_ns = KVF_NO_DEADLINE;
 	id = rig_submit(&r, &op);
@@ -85,15 +91,7 @@ static void test_remove_waits_for_doomed(void)
 	struct kvf_op op;
 	uint64_t id;
 
-	open_tiers(2, 64);
-	m[1].hold = true;
-	m[1].hold_kind = KVF_REQ_PUT;
-	tier_rig_store(&r, 1, 20);
-	tier_rig_poll(&r, 20);
-	m[0].hold = true;
-	m[0].hold_kind = KVF_REQ_PUT;
-	tier_rig_store(&r, 2, 3);
-	tier_rig_poll(&r, 20);
+	hold_two_stores();
 	kvf_prep_remove(&op, r.seq, 0, 3 * RIG_CHUNK, KVF_TIER_RAM);
 	op.deadline_ns = KVF_NO_DEADLINE;
 	id = rig_submit(&r, &op);

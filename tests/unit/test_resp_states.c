@@ -2,7 +2,6 @@
 /* A connection that gets stuck on its way, at each of its stations: what is asked ends at its deadline or when it is
  * cancelled, the engine closes with all of it under way, no descriptor is left, and nobody is told of a hit. */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 
 #include "engine/engine.h"
 #include "tests/harness.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/remote.h"
 #include "tier/resp/tier.h"
 
@@ -89,18 +89,6 @@ static bool there(enum kvf_resp_state state)
 	return m.rig.engine->remote->conn[0].state == state && m.rig.engine->remote->conn[1].state == state;
 }
 
-static int descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
 static void idle(struct stuck *s, unsigned ms)
 {
 	for (unsigned i = 0; i < ms; i += 5) {
@@ -141,11 +129,11 @@ static void stuck_at(enum kvf_resp_state state)
 	struct kvf_completion c;
 	struct kvf_op op;
 	struct stuck s;
-	int fds;
+	unsigned fds;
 	uint64_t id;
 
 	begin(&s, state);
-	fds = descriptors();
+	fds = descriptors_open(NULL);
 	remote_open(&m, s.url, settings);
 	for (unsigned i = 0; i < 200 && !there(state); i++)
 		idle(&s, 5);
@@ -184,7 +172,7 @@ static void stuck_at(enum kvf_resp_state state)
 	free(m.rig.kv);
 	while (s.n > (state == KVF_RESP_CONNECTING ? 4 : 0))
 		close(s.client[--s.n]);
-	CU_ASSERT_EQUAL(descriptors(), fds);
+	CU_ASSERT_EQUAL(descriptors_open(NULL), fds);
 	end(&s);
 }
 
