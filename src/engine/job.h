@@ -236,6 +236,10 @@ struct kvf_tier *kvf_plan_source(struct kvf_engine *e, struct kvf_job *job, uint
 /* Is a spill up to `seq` still queued or in flight to a tier in `mask` (tier numbers)? late: also where nobody waits
  * for the answer any more. */
 bool kvf_spills_before(const struct kvf_engine *e, uint64_t seq, uint32_t mask, bool late);
+static inline bool kvf_job_means_ram(const struct kvf_job *job)
+{
+	return !job->tiers || job->tiers & KVF_TIER_RAM;
+}
 /* Numbers of the tiers that the job names, as bits. */
 uint32_t kvf_job_tiers(const struct kvf_engine *e, const struct kvf_job *job);
 

@@ -12,11 +12,6 @@ static bool is_meant(const struct kvf_job *job, const struct kvf_tier *tier)
 	return (!job->tiers || job->tiers & tier->bit) && tier->caps & KVF_TIER_CLEARS;
 }
 
-static bool means_ram(const struct kvf_job *job)
-{
-	return !job->tiers || job->tiers & KVF_TIER_RAM;
-}
-
 /* The chunk counts as nowhere below, nor does what is on its way there or back: who came first is unknown. */
 static void forget(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
 {
@@ -39,9 +34,9 @@ static void forget(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
 
 static void drop(struct kvf_engine *e, struct kvf_job *job, uint32_t entry)
 {
-	kvf_spill_drop(e, entry, means_ram(job) ? UINT32_MAX : kvf_job_tiers(e, job));
+	kvf_spill_drop(e, entry, kvf_job_means_ram(job) ? UINT32_MAX : kvf_job_tiers(e, job));
 	forget(e, job, entry);
-	if (!means_ram(job))
+	if (!kvf_job_means_ram(job))
 		return;
 	job->in_ram += kvf_index_entry(&e->index, entry)->n_tokens;
 	kvf_entry_drop(e, entry, KVF_EVENT_REMOVED);

@@ -118,7 +118,7 @@ static void remove_one(struct kvf_engine *e, struct kvf_job *job, uint32_t entry
 {
 	struct kvf_entry *en = kvf_index_entry(&e->index, entry);
 	uint32_t named = kvf_job_tiers(e, job);
-	bool ram = !job->tiers || job->tiers & KVF_TIER_RAM;
+	bool ram = kvf_job_means_ram(job);
 
 	/* A host's own keys may name a chunk twice. */
 	if (!kvf_entry_in_table(en))

@@ -37,7 +37,7 @@ static void look_in_ram(struct kvf_engine *e, struct kvf_job *job)
 
 	if (!left)
 		return;
-	if (job->tiers && !(job->tiers & KVF_TIER_RAM)) {
+	if (!kvf_job_means_ram(job)) {
 		uint32_t n = (uint32_t)kvf_min_u64(left, KVF_TURN_SCAN);
 
 		memset(job->where + job->plan_cursor, KVF_AT_UNKNOWN, n);

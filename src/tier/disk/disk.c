@@ -512,10 +512,11 @@ static uint64_t disk_progress(void *self, uint64_t now, uint64_t budget)
 	if (d->held)
 		serve_held(d);
 	/* Whoever clears waits until nothing is under way, and syncs all files at the end. */
-	if (!d->clear.req && now >= d->retry_bad_ns)
-		kvf_disk_retry_bad(d);
-	if (!d->clear.req)
+	if (!d->clear.req) {
+		if (now >= d->retry_bad_ns)
+			kvf_disk_retry_bad(d);
 		kvf_disk_sync_interval(d, now);
+	}
 	/* What completions and the steps above queued goes out in this turn. */
 	more |= kvf_aio_pump(&d->aio, budget);
 	watch_events(d, now);
@@ -539,10 +540,10 @@ static bool has_work(const struct kvf_disk *d)
 static uint64_t disk_deadline(void *self)
 {
 	struct kvf_disk *d = self;
-	uint64_t at = d->clear.req ? KVF_NEVER : d->sync_at_ns;
+	uint64_t at = KVF_NEVER;
 
-	if (!d->clear.req && kvf_disk_retry_ready(d))
-		at = kvf_min_u64(at, d->retry_bad_ns);
+	if (!d->clear.req)
+		at = kvf_min_u64(d->sync_at_ns, kvf_disk_retry_ready(d) ? d->retry_bad_ns : KVF_NEVER);
 
 	if (has_work(d))
 		return 0;
