@@ -110,8 +110,8 @@ int main(int argc, char **argv)
 
 int main(void)
 {
-	fprintf(stderr, "bench_resp_tls: built without libssl\n");
-	return 1;
+	fprintf(stderr, "bench_resp_tls: skipped: no libssl when this was configured\n");
+	return 77;
 }
 
 #endif
