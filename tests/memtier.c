@@ -139,6 +139,8 @@ static uint64_t progress(void *self, uint64_t now_ns, uint64_t budget)
 
 	(void)now_ns;
 	(void)budget;
+	if (!n && m->own_work)
+		return m->own_work--;
 	if (m->hold && !m->hold_kind)
 		return 0;
 	m->n_held = 0;

@@ -135,7 +135,9 @@ struct kvf_tier_ops {
 	/* Wish to end a request early; it still completes, with KVF_ECANCELED where that was possible, and that may be
 	 * before this returns. Only for requests that the tier took and did not complete. May be NULL. */
 	void (*cancel)(void *self, struct kvf_tier_req *req);
-	/* Works for at most `budget` bytes. Returns > 0 when it is worth calling again at once. */
+	/* Works for at most `budget` bytes. Returns > 0 when it is worth calling again at once. Called in a turn while
+	 * the tier has requests, when it is due, and after it returned > 0: an event of a descriptor that came without
+	 * a request makes next_deadline_ns() say 0. */
 	uint64_t (*progress)(void *self, uint64_t now_ns, uint64_t budget);
 	/* When progress() is due without any event, KVF_NO_DEADLINE if never. NULL: never. */
 	uint64_t (*next_deadline_ns)(void *self);

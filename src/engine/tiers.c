@@ -475,8 +475,10 @@ bool kvf_tiers_turn(struct kvf_engine *e)
 		uint64_t due = tier->ops->next_deadline_ns ? tier->ops->next_deadline_ns(tier->self) : KVF_NEVER;
 
 		send_all(e, tier);
-		if (tier->in_flight || due <= e->clock.now_ns)
-			more |= tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;
+		/* What it has to do may be its own alone: a connection that is greeted serves nobody yet. */
+		if (tier->in_flight || tier->more || due <= e->clock.now_ns)
+			tier->more = tier->ops->progress(tier->self, e->clock.now_ns, KVF_TURN_TIER_BYTES) > 0;
+		more |= tier->more;
 		take_done(e, tier);
 	}
 	return more;

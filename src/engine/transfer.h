@@ -74,6 +74,7 @@ struct kvf_tier {
 	uint32_t owed[KVF_TIER_HISTS];		    /* of them, by enum kvf_tier_hist */
 	uint64_t owed_ns[KVF_TIER_HISTS];	    /* since when it has said nothing about them */
 	bool backlog;				    /* submit took less than it was offered */
+	bool more;				    /* it wants to be called again at once */
 	uint64_t looks;				    /* at requests that may have to be withdrawn: tests bound it */
 	uint64_t spill_retry_ns; /* no spill begins before: there was no memory for one */
 	struct kvf_log_limit limit;

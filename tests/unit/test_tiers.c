@@ -37,6 +37,23 @@ static void check_round_trip(uint32_t caps)
 	tier_rig_close(&r, &m);
 }
 
+/* A tier that has something to do of its own is called until it is done, also when nobody waits for it any more. */
+static void test_own_work(void)
+{
+	struct memtier m;
+	struct rig r;
+
+	tier_rig_open(&r, &m, 16, KVF_TIER_RECORDS, false);
+	m.own_work = 3;
+	tier_rig_store(&r, 1, 1);
+	for (int i = 0; i < 50 && kvf_next_deadline_ns(r.engine) <= tier_rig_now; i++)
+		tier_rig_poll(&r, 1);
+	CU_ASSERT_EQUAL(m.puts, 1);
+	CU_ASSERT_EQUAL(m.own_work, 0);
+	CU_ASSERT(kvf_next_deadline_ns(r.engine) > tier_rig_now);
+	tier_rig_close(&r, &m);
+}
+
 static void test_round_trip(void)
 {
 	check_round_trip(0);
@@ -487,6 +504,7 @@ int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{ "round_trip", test_round_trip },
+		{ "own_work", test_own_work },
 		{ "prefetch_with_lease", test_prefetch_with_lease },
 		{ "prefetch_cap", test_prefetch_cap },
 		{ "single_flight", test_single_flight },
