@@ -32,7 +32,7 @@ static bool may_be_half(const struct sim_disk *sim, uint32_t file, uint64_t at, 
 	for (uint32_t i = 0; i < sim->n_log; i++) {
 		const struct sim_write *w = &sim->log[i];
 
-		if (w->file % SIM_FILES == file && w->ended == SIM_NEVER && w->offset < at + n &&
+		if (w->file == file && w->ended == SIM_NEVER && w->offset < at + n &&
 			at < w->offset + w->bytes)
 			return true;
 	}

@@ -3,6 +3,7 @@
 #include "tests/support/sim_disk.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,10 +185,20 @@ static bool sim_start(struct kvf_aio *aio, void *state, struct kvf_aio_op *op)
 	return true;
 }
 
+/* Two segments in one file would look like damage. */
+static struct sim_file *file_of(struct sim_disk *sim, uint32_t segment)
+{
+	if (segment >= SIM_FILES) {
+		fprintf(stderr, "sim_disk: segment %u, at most %u\n", segment, SIM_FILES - 1);
+		abort();
+	}
+	return &sim->file[segment];
+}
+
 /* Moves bytes, to or from `off` bytes beside the right place; returns how many. */
 static int64_t move(struct sim_disk *sim, const struct kvf_aio_op *op, uint64_t limit, int64_t off)
 {
-	struct sim_file *file = &sim->file[op->file % SIM_FILES];
+	struct sim_file *file = file_of(sim, op->file);
 	uint64_t at = op->offset + bytes_of(op) - op->left + (uint64_t)off, n = 0;
 
 	for (unsigned i = 0; i < op->now_n && n < limit; i++) {
@@ -360,7 +371,7 @@ const struct kvf_aio_ops sim_aio = {
 
 static void land(struct sim_disk *image, const struct sim_write *w, bool torn)
 {
-	struct sim_file *file = &image->file[w->file % SIM_FILES];
+	struct sim_file *file = file_of(image, w->file);
 
 	reach(file, w->offset + w->bytes);
 	for (uint32_t at = 0; at < w->bytes; at += SECTOR)

@@ -17,7 +17,7 @@
 
 #include "tier/disk/aio.h"
 
-#define SIM_FILES 16u
+#define SIM_FILES 64u /* a segment beyond ends the program */
 #define SIM_OPS 64u
 #define SIM_NEVER UINT64_MAX
 
