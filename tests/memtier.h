@@ -35,7 +35,7 @@ struct memtier {
 	int fail;	  /* complete everything with this status */
 	uint32_t fail_kind; /* only requests of this kind; 0 = all */
 	uint32_t full_kind; /* accept none of this kind; 0 = all are welcome */
-	uint32_t own_work; /* steps that it has of its own, each worth calling it again at once, while it holds nothing */
+	uint32_t own_work; /* calls that are worth another one at once, while it holds nothing */
 	uint32_t room;	  /* accept at most so many at once; 0 = any number */
 	bool lets_go;	  /* cancel: complete it at once, with KVF_ECANCELED */
 	bool lets_all_go; /* cancel: complete all it holds, as one whose connection breaks */

@@ -246,7 +246,8 @@ static int64_t carry_out(struct sim_disk *sim, const struct kvf_aio_op *op)
 {
 	int64_t n;
 
-	if (chance(sim, sim->faults.cut))
+	/* Less than a page comes only at the end of a file. */
+	if ((op->kind == KVF_AIO_WRITE || op->left >= 2 * KVF_AIO_ALIGN) && chance(sim, sim->faults.cut))
 		return move(sim, op, op->left / 2 + 1, 0);
 	if (op->kind == KVF_AIO_WRITE)
 		return lie(sim, op);
