@@ -28,9 +28,10 @@ static uint32_t random_below(uint32_t n)
 	return (uint32_t)(state >> 33) % n;
 }
 
-/* Few keys: many slots share one, and a slot has one of them twice. */
+/* Few keys: many slots share one, and a slot has one of them twice. None is all zeros. */
 static void name(uint8_t key[KVF_DISK_KEY], uint32_t n)
 {
+	n++;
 	memset(key, 0, KVF_DISK_KEY);
 	memcpy(key + 3, &n, sizeof(n));
 }
@@ -176,12 +177,60 @@ static void test_one_round(void)
 	sim_disk_fini(&sim);
 }
 
+/* What recovery can neither read nor overwrite may be any chunk: no remove is answered OK before it is overwritten. */
+static void test_unknown(void)
+{
+	static char dir[1000];
+	struct drig_options o = drig_small(dir, sizeof(dir), 32);
+	struct sim_disk sim;
+	struct drig r;
+
+	sim_disk_init(&sim, 5);
+	sim.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	o.aio_ops = &sim_aio;
+	o.aio_arg = &sim;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	CU_ASSERT_EQUAL(drig_put_range(&r, 0, 4), 4);
+	drig_close(&r);
+	sim.fail_from = sim.n_started + 1;
+	sim.fail_to = UINT64_MAX;
+	sim.fail_errno = EIO;
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT(drig_stats(&r).slots_bad >= 4);
+	CU_ASSERT_EQUAL(drig_remove(&r, 2), KVF_EIO);
+	CU_ASSERT_EQUAL(drig_exists(&r, 2), KVF_ENOENT);
+	/* While it is overwritten a remove waits for that. */
+	sim.fail_from = sim.fail_to = 0;
+	sim.stalled = true;
+	r.now_ns += 11 * KVF_NS_PER_S;
+	drig_turn(&r);
+	r.n_done = 0;
+	CU_ASSERT_TRUE(drig_submit(&r, 0, KVF_REQ_REMOVE, 2));
+	drig_turn(&r);
+	CU_ASSERT_EQUAL(r.n_done, 0);
+	sim.stalled = false;
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_stats(&r).slots_bad, 0);
+	CU_ASSERT_EQUAL(r.n_done, 1);
+	CU_ASSERT_EQUAL(r.req[0].status, KVF_OK);
+	CU_ASSERT_EQUAL(drig_remove(&r, 2), KVF_ENOENT);
+	drig_close(&r);
+	CU_ASSERT_EQUAL_FATAL(drig_open(&r, &o), KVF_OK);
+	drig_settle(&r);
+	CU_ASSERT_EQUAL(drig_exists(&r, 2), KVF_ENOENT);
+	drig_close(&r);
+	close(sim.event_fd);
+	sim_disk_fini(&sim);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct kvf_test tests[] = {
 		{"chains", test_chains},
 		{"turns", test_turns},
 		{"one_round", test_one_round},
+		{"unknown", test_unknown},
 	};
 
 	return kvf_test_main("disk_bad", tests, KVF_ARRAY_LEN(tests), argc, argv);

@@ -83,7 +83,15 @@ uint32_t kvf_disk_bad_take(struct kvf_disk_index *ix)
 	return slot;
 }
 
-bool kvf_disk_bad_has(const struct kvf_disk_index *ix, const uint8_t *key)
+/* No chunk's: in a slot that recovery could not read anything may stand. */
+static const uint8_t unknown[KVF_DISK_KEY];
+
+bool kvf_disk_may_be(const uint8_t *there, const uint8_t *key)
+{
+	return memcmp(there, key, KVF_DISK_KEY) == 0 || memcmp(there, unknown, KVF_DISK_KEY) == 0;
+}
+
+static bool in_chain(const struct kvf_disk_index *ix, const uint8_t *key)
 {
 	const struct kvf_disk_slot *s;
 
@@ -93,6 +101,11 @@ bool kvf_disk_bad_has(const struct kvf_disk_index *ix, const uint8_t *key)
 		s = &ix->slot[at / 2];
 	}
 	return false;
+}
+
+bool kvf_disk_bad_has(const struct kvf_disk_index *ix, const uint8_t *key)
+{
+	return in_chain(ix, key) || in_chain(ix, unknown);
 }
 
 bool kvf_disk_bad_verify(const struct kvf_disk_index *ix)

@@ -113,6 +113,8 @@ void kvf_disk_bad_init(struct kvf_disk_index *ix);
 void kvf_disk_bad_add(struct kvf_disk_index *ix, uint32_t slot);
 /* A BAD slot, each in its turn, is BAD no more; the caller sets its new state. KVF_NIL: there is none. */
 uint32_t kvf_disk_bad_take(struct kvf_disk_index *ix);
+/* May `key` stand where `there` was found, or nothing could be read (zeros)? */
+bool kvf_disk_may_be(const uint8_t *there, const uint8_t *key);
 /* May the key still stand in a BAD slot? */
 bool kvf_disk_bad_has(const struct kvf_disk_index *ix, const uint8_t *key);
 bool kvf_disk_bad_verify(const struct kvf_disk_index *ix);

@@ -31,6 +31,8 @@ static bool join_active(struct kvf_disk *d, struct kvf_tier_req *req, bool again
 			io->doomed = true;
 		if (io->kind != KVF_DISK_WIPE && !put)
 			continue;
+		if (!put)
+			its = kvf_disk_may_be(io->key, req->key);
 		if (!first && ((its && (!put || io->doomed)) || (io->has_old && same(io->old.key, req->key))))
 			first = io;
 	}
